@@ -1,0 +1,57 @@
+# Every target sets up what it needs. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+SITE := _build/html
+PAGE ?=
+PORT ?= 8000
+# The address of the published repository, for Colab. Empty: taken from the git remote `origin`, if there is one.
+REPOSITORY ?=
+export REPOSITORY
+
+.DEFAULT_GOAL := help
+.PHONY: help env book test run serve bench gpu lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-7s %s\n", $$1, $$2}'
+
+env: $(STAMP) ## set up .venv with the exact environment
+
+$(STAMP): requirements.txt pyproject.toml
+	@command -v git >/dev/null || { echo "git was not found: install git, then run make again." >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 to 3.13, or name one with 'make PYTHON=/path/to/python'." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, but $(PYTHON) is {v[0]}.{v[1]}: name another with make PYTHON=/path/to/python.")'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (on Debian and Ubuntu the package python3-venv), then run make again." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing the environment into $(VENV) (once, a few minutes) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24.1"
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -r requirements.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+book: env ## build the website and say where it is
+	@$(PY) -m book.build
+
+test: env ## lint, types, unit tests, every page by strict nbval, the built site; PAGE=serving/kv_cache for one page
+	@$(PY) -m book.check $(PAGE)
+
+run: env ## re-execute the pages whose code or imports changed, in place; PAGE=... for one, FORCE=1 for all
+	@$(PY) -m book.run $(PAGE) $(if $(FORCE),--force)
+
+serve: book ## build the website and serve it on PORT (8000)
+	@echo "http://localhost:$(PORT)/"
+	@$(PY) -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
+
+bench: env ## run the races and record them in benchmarks/results
+	@$(PY) -m benchmarks
+
+gpu: ## on a machine with a GPU: the GPU tests, then every page's code on the GPU (any Python with torch; no environment is made)
+	@PYTHONPATH=src:. $(PYTHON) -m book.gpu $(PAGE)
+
+lock: env ## resolve requirements.in anew into requirements.txt
+	@$(PY) -m book.lock
+
+clean: ## remove the environment, the site and all caches of the tree
+	@rm -rf $(VENV) _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
