@@ -48,7 +48,7 @@ class Race:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """a / b of each round; under 1 means that a was faster."""
+        """Ratio a / b of each round; under 1 means that a was faster."""
         return tuple(a / b for a, b in zip(self.a_seconds, self.b_seconds, strict=True))
 
     @property

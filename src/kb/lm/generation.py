@@ -1,0 +1,121 @@
+"""Autoregressive generation: prefill the prompt, then one token at a time, with or without a KV cache.
+
+Without a cache every step runs the model over the whole sequence again; with one, over the newest token alone. The
+tokens are the same.
+
+Shapes: B sequences, T prompt tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kb.lm.cache import KVCache
+from kb.lm.model import DecoderLM
+from kb.lm.sampling import GREEDY, SamplingParams, draw, process
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+@torch.inference_mode()
+def generate(
+    model: DecoderLM,
+    tokens: Tensor | Sequence[int] | Sequence[Sequence[int]],
+    max_new_tokens: int,
+    *,
+    use_cache: bool = True,
+    sampling: SamplingParams = GREEDY,
+    generator: Generators = None,
+    stop_ids: Sequence[int] | None = None,
+) -> Tensor:
+    """Continue each prompt by up to ``max_new_tokens`` tokens.
+
+    Args:
+        model: A :class:`~kb.lm.DecoderLM`; put it in ``eval`` mode if it has dropout.
+        tokens: Prompt ids, [T] or [B, T] (prompts of one length), as a tensor or lists.
+        max_new_tokens: At least 1.
+        use_cache: Keep keys and values between steps, or compute them anew at each.
+        sampling: How tokens are chosen; greedy if not given.
+        generator: Source of the noise, on the model's device: one for all rows (which then draw in turn) or one per
+            row. Needed unless ``sampling`` is greedy.
+        stop_ids: A row that has produced one of these ends; it is filled up with that id while others go on. The
+            model's end-of-sequence ids if not given; ``()`` for none.
+
+    Returns:
+        Prompt and new tokens, [T + n] or [B, T + n] as the prompt was given, on the model's device.
+
+    Raises:
+        TypeError: ``tokens`` are not integers.
+        ValueError: an empty or ragged prompt, an id outside the vocabulary, more tokens than the model's context, or
+            sampling without a generator.
+    """
+    device = model.embed_tokens.weight.device
+    sequence_BT, flat = _prompt(tokens, model.config.vocab_size, device)
+    B, T = sequence_BT.shape
+    _check_length(T, max_new_tokens, model)
+    generators = _generators(generator, B, sampling)
+    stops = torch.tensor(model.config.eos_ids if stop_ids is None else tuple(stop_ids), dtype=torch.long, device=device)
+    dtype = model.embed_tokens.weight.dtype
+    # The last token is never fed back, so its keys and values need no room.
+    cache = (
+        KVCache(model.config, batch=B, capacity=T + max_new_tokens - 1, dtype=dtype, device=device)
+        if use_cache
+        else None
+    )
+    ended_B = torch.zeros(B, dtype=torch.bool, device=device)
+    fresh_BT = sequence_BT
+    for _ in range(max_new_tokens):
+        logits_BV = model(fresh_BT, cache=cache, last_only=True)[:, -1]
+        chosen_B = _choose(logits_BV, sequence_BT, sampling, generators)
+        chosen_B = torch.where(ended_B, sequence_BT[:, -1], chosen_B)
+        sequence_BT = torch.cat((sequence_BT, chosen_B[:, None]), dim=1)
+        ended_B = ended_B | torch.isin(chosen_B, stops)
+        if len(stops) and bool(ended_B.all()):
+            break
+        fresh_BT = chosen_B[:, None] if use_cache else sequence_BT
+    return sequence_BT[0] if flat else sequence_BT
+
+
+def _choose(
+    logits_BV: Tensor, sequence_BT: Tensor, sampling: SamplingParams, generators: Sequence[torch.Generator]
+) -> Tensor:
+    processed_BV = process(logits_BV.float(), sequence_BT, sampling)
+    return processed_BV.argmax(dim=-1) if sampling.greedy else draw(processed_BV, generators)
+
+
+def _prompt(
+    tokens: Tensor | Sequence[int] | Sequence[Sequence[int]], vocab_size: int, device: torch.device
+) -> tuple[Tensor, bool]:
+    try:
+        prompt = torch.as_tensor(tokens)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError("tokens must be ids [T] or [B, T], all prompts of one length") from error
+    if prompt.numel() == 0 or prompt.dim() not in (1, 2):
+        raise ValueError(f"tokens must be a non-empty [T] or [B, T], got {tuple(prompt.shape)}")
+    if prompt.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
+        raise TypeError(f"tokens must be integer ids, got {prompt.dtype}")
+    low, high = int(prompt.min()), int(prompt.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(f"token ids must be in 0 to {vocab_size - 1}, got {low if low < 0 else high}")
+    return prompt.to(device=device, dtype=torch.long).reshape(-1, prompt.shape[-1]), prompt.dim() == 1
+
+
+def _check_length(T: int, max_new_tokens: int, model: DecoderLM) -> None:
+    if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be an integer of at least 1, got {max_new_tokens!r}")
+    limit = model.config.context_length
+    if T + max_new_tokens > limit:
+        raise ValueError(f"{T} prompt tokens and {max_new_tokens} new ones exceed the model's context of {limit}")
+
+
+def _generators(generator: Generators, B: int, sampling: SamplingParams) -> Sequence[torch.Generator]:
+    if sampling.greedy:
+        return ()
+    if generator is None:
+        raise ValueError("sampling needs a generator, torch.Generator().manual_seed(...): no hidden global state")
+    if isinstance(generator, torch.Generator):
+        return (generator,) * B
+    if len(generator) != B:
+        raise ValueError(f"wanted one generator or {B}, one per prompt, got {len(generator)}")
+    return tuple(generator)

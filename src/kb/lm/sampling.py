@@ -1,0 +1,134 @@
+"""From logits to the next token: filters that reshape a distribution, and one draw from it.
+
+Each filter takes logits [B, V] and gives logits [B, V] of which some are minus infinity; names, meaning and order are
+those of transformers' logits processors. Unusual: the draw is an exponential race, argmax(p_i / e_i) with e_i drawn
+from Exp(1), which is exact and needs one row of noise per token from the row's own generator, so that a request draws
+the same tokens whatever else is in its batch.
+
+Sources: Keskar et al. 2019, CTRL, section 4.1 (repetition penalty); Fan et al. 2018 (top-k); Holtzman et al. 2020
+(top-p); Nguyen et al. 2024 (min-p). The race: Gumbel-max (Maddison et al. 2014) in another form.
+Shapes: B sequences, T tokens so far, V vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How the next token is chosen; the defaults change nothing and draw from the model's own distribution.
+
+    Args:
+        temperature: Logits are divided by it; 0 means greedy, the most likely token.
+        top_k: Keep the k most likely tokens; 0 keeps all.
+        top_p: Keep the smallest set of most likely tokens with at least this probability; 1 keeps all.
+        min_p: Keep tokens with at least this share of the most likely token's probability; 0 keeps all.
+        repetition_penalty: Divide positive and multiply negative logits of tokens seen before; 1 changes nothing.
+
+    Raises:
+        ValueError: a number is out of its range or not a number.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
+            raise ValueError(f"temperature must be 0 (greedy) or a positive number, got {self.temperature}")
+        if self.top_k != int(self.top_k) or self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (keep all) or a positive integer, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if not 0 <= self.min_p <= 1:
+            raise ValueError(f"min_p must be between 0 and 1, got {self.min_p}")
+        if not (self.repetition_penalty > 0 and math.isfinite(self.repetition_penalty)):
+            raise ValueError(f"repetition_penalty must be a positive number, got {self.repetition_penalty}")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is taken and nothing is drawn."""
+        return self.temperature == 0
+
+
+GREEDY = SamplingParams(temperature=0.0)
+
+
+def penalize_repetition(logits_BV: Tensor, tokens_BT: Tensor, penalty: float) -> Tensor:
+    """Divide the logit of every token seen in its row by ``penalty`` where positive, multiply where negative."""
+    seen_BT = logits_BV.gather(1, tokens_BT)
+    return logits_BV.scatter(1, tokens_BT, torch.where(seen_BT < 0, seen_BT * penalty, seen_BT / penalty))
+
+
+def keep_top_k(logits_BV: Tensor, k: int) -> Tensor:
+    """Drop all but the k largest of each row; ties with the k-th stay."""
+    kth_B1 = logits_BV.topk(min(k, logits_BV.shape[-1])).values[:, -1:]
+    return logits_BV.masked_fill(logits_BV < kth_B1, -torch.inf)
+
+
+def keep_top_p(logits_BV: Tensor, p: float) -> Tensor:
+    """Drop the least likely tokens as long as together they have at most 1 - p; the most likely always stays."""
+    ascending_BV, order_BV = logits_BV.sort(descending=False)
+    drop_BV = ascending_BV.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
+    drop_BV[:, -1] = False
+    return logits_BV.masked_fill(drop_BV.scatter(1, order_BV, drop_BV), -torch.inf)
+
+
+def keep_min_p(logits_BV: Tensor, min_p: float) -> Tensor:
+    """Drop tokens less likely than ``min_p`` times the most likely one of their row."""
+    probabilities_BV = logits_BV.softmax(dim=-1)
+    return logits_BV.masked_fill(probabilities_BV < min_p * probabilities_BV.amax(-1, keepdim=True), -torch.inf)
+
+
+def process(logits_BV: Tensor, tokens_BT: Tensor, params: SamplingParams) -> Tensor:
+    """All filters that ``params`` asks for: penalty, temperature, top-k, top-p, min-p, in transformers' order.
+
+    Args:
+        logits_BV: Of the next token, any floating dtype.
+        tokens_BT: Prompt and tokens so far, for the repetition penalty.
+        params: Greedy params get the penalty alone, as nothing else changes which token is largest.
+
+    Raises:
+        ValueError: logits and tokens are not two matrices with the same number of rows.
+    """
+    if logits_BV.dim() != 2 or tokens_BT.dim() != 2 or len(logits_BV) != len(tokens_BT):
+        raise ValueError(f"wanted logits [B, V] and tokens [B, T], got {logits_BV.shape} and {tokens_BT.shape}")
+    if params.repetition_penalty != 1:
+        logits_BV = penalize_repetition(logits_BV, tokens_BT, params.repetition_penalty)
+    if params.greedy:
+        return logits_BV
+    if params.temperature != 1:
+        logits_BV = logits_BV / params.temperature
+    if params.top_k:
+        logits_BV = keep_top_k(logits_BV, params.top_k)
+    if params.top_p < 1:
+        logits_BV = keep_top_p(logits_BV, params.top_p)
+    if params.min_p > 0:
+        logits_BV = keep_min_p(logits_BV, params.min_p)
+    return logits_BV
+
+
+def draw(logits_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """One token per row with probability softmax(logits), [B], by an exponential race.
+
+    Args:
+        logits_BV: Filtered logits; minus infinity is never drawn.
+        generators: One per row, on the logits' device. A row takes V numbers from its own and from no other.
+
+    Raises:
+        ValueError: not one generator per row.
+    """
+    if len(generators) != len(logits_BV):
+        raise ValueError(f"wanted {len(logits_BV)} generators, one per row, got {len(generators)}")
+    probabilities_BV = logits_BV.float().softmax(dim=-1)
+    noise_BV = torch.empty_like(probabilities_BV)
+    for row_V, generator in zip(noise_BV, generators, strict=True):
+        row_V.exponential_(generator=generator)
+    # Exp(1) noise that underflows to 0 would give 0/0 for a dropped token: the smallest normal number is as good.
+    return (probabilities_BV / noise_BV.clamp_min(torch.finfo(torch.float32).tiny)).argmax(dim=-1)

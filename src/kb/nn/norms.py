@@ -1,0 +1,56 @@
+"""Root mean square layer normalization: y_i = w_i x_i / sqrt(mean_j(x_j²) + eps), with no mean taken off and no bias.
+
+Unusual: the statistics are taken in float32 whatever the input's dtype, since the square of a float16 over 256
+overflows, and since released checkpoints were trained that way. ``compute_dtype`` lifts this for gradient checks.
+
+Source: Zhang and Sennrich 2019, Root Mean Square Layer Normalization, equation 4 (eps as in LLaMA).
+Shapes: D the normalized width; ``...`` any leading axes.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def rms_norm_loop(x_D: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+    """Reference: one vector [D], one number at a time, in the input's own dtype."""
+    total = sum((x * x for x in x_D), start=x_D.new_zeros(()))
+    root_mean_square = torch.sqrt(total / len(x_D) + eps)
+    return torch.stack([w * x / root_mean_square for w, x in zip(weight_D, x_D, strict=True)])
+
+
+def rms_norm(x: Tensor, weight_D: Tensor, eps: float, *, compute_dtype: torch.dtype = torch.float32) -> Tensor:
+    """Normalize the last axis of ``x`` [..., D] to root mean square 1, then scale by ``weight_D`` [D].
+
+    Args:
+        x: Any floating dtype; the result has the dtype of ``weight * x``.
+        weight_D: One gain per feature.
+        eps: Added to the mean square; dimensionless, 1e-6 to 1e-5 in released models.
+        compute_dtype: Where the statistics are taken.
+
+    Raises:
+        ValueError: the last axis of ``x`` is not as long as ``weight_D``, or ``eps`` is not a positive number.
+    """
+    if weight_D.dim() != 1 or x.dim() < 1 or x.shape[-1] != weight_D.shape[0]:
+        raise ValueError(
+            f"x {tuple(x.shape)} and weight {tuple(weight_D.shape)}: the last axis of x must be the weight's length"
+        )
+    if not (eps > 0 and math.isfinite(eps)):
+        raise ValueError(f"eps must be a positive number, got {eps}")
+    wide = x.to(compute_dtype)
+    normalized = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    return weight_D * normalized.to(x.dtype)
+
+
+class RMSNorm(nn.Module):
+    """:func:`rms_norm` with a learned gain, as ``torch.nn.RMSNorm`` and transformers' LlamaRMSNorm hold it."""
+
+    def __init__(self, width: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] to [..., D]."""
+        return rms_norm(x, self.weight, self.eps)

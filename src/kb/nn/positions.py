@@ -1,0 +1,178 @@
+"""Rotary position embedding: each pair of features of a query or key is turned by an angle that grows with position.
+
+Pair i at position m is turned by m · theta^(-2i/H), so the dot product of a query at m and a key at n depends on m - n
+alone. Unusual: the pairs are (i, i + H/2), the half-split layout of Hugging Face checkpoints, not RoFormer's
+(2i, 2i + 1); the two differ by a fixed permutation of the rows of the q and k projections. Angles are float32 always,
+as the checkpoints were trained: in bfloat16 positions above 256 would collide.
+
+Sources: Su et al. 2021, RoFormer, section 3.2.2 and equation 34. Scaling: linear (Chen et al. 2023), dynamic NTK and
+YaRN (Peng et al. 2023, equations 17 to 22), LongRoPE (Ding et al. 2024), and llama3 (Llama Team 2024, released code).
+Shapes: B sequences, T tokens, N heads, H head width, P = H/2 pairs.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RopeParameters:
+    """How the angles are made. Names and meaning are those of transformers' ``rope_parameters``.
+
+    ``max_positions`` is the length that the model was trained for (``original_max_position_embeddings``).
+    """
+
+    theta: float = 10_000.0
+    type: str = "default"
+    factor: float = 1.0
+    max_positions: int = 2048
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True
+    attention_factor: float | None = None
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+    short_factor: tuple[float, ...] = ()
+    long_factor: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.type not in _SCALINGS:
+            raise ValueError(f"rope_type {self.type!r} is not known; wanted one of {', '.join(sorted(_SCALINGS))}")
+        if not self.theta > 0:
+            raise ValueError(f"rope_theta must be positive, got {self.theta}")
+        if not self.factor >= 1:
+            raise ValueError(f"the factor of rope scaling must be at least 1, got {self.factor}")
+        if self.type == "llama3" and not self.high_freq_factor > self.low_freq_factor:
+            raise ValueError(
+                f"high_freq_factor must be above low_freq_factor, got {self.high_freq_factor}, {self.low_freq_factor}"
+            )
+
+    @property
+    def varies_with_length(self) -> bool:
+        """Whether the angles of a position depend on how long the sequence is."""
+        return self.type in ("dynamic", "longrope")
+
+
+def inverse_frequencies(rope: RopeParameters, head_dim: int, *, length: int = 0) -> tuple[Tensor, float]:
+    """Radians per position of each pair, [P] float32, and the factor on cos and sin (1 but for YaRN and LongRoPE).
+
+    The operations and their order are transformers', so that the angles are its angles to the last bit.
+
+    Args:
+        rope: The scaling and its numbers.
+        head_dim: H, even.
+        length: Tokens in the sequence; matters to "dynamic" and "longrope" alone, beyond ``rope.max_positions``.
+
+    Raises:
+        ValueError: ``head_dim`` is not a positive even number, or a LongRoPE factor list has not one number per pair.
+    """
+    if head_dim < 2 or head_dim % 2:
+        raise ValueError(f"head_dim must be a positive even number, got {head_dim}")
+    return _SCALINGS[rope.type](rope, head_dim, length)
+
+
+def _pair_powers(theta: float | Tensor, head_dim: int) -> Tensor:
+    return theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+
+
+def _default(rope: RopeParameters, head_dim: int, length: int) -> tuple[Tensor, float]:
+    return 1.0 / _pair_powers(rope.theta, head_dim), 1.0
+
+
+def _linear(rope: RopeParameters, head_dim: int, length: int) -> tuple[Tensor, float]:
+    return 1.0 / _pair_powers(rope.theta, head_dim) / rope.factor, 1.0
+
+
+def _dynamic(rope: RopeParameters, head_dim: int, length: int) -> tuple[Tensor, float]:
+    if length <= rope.max_positions:
+        return _default(rope, head_dim, length)
+    stretch = rope.factor * torch.tensor(length) / rope.max_positions - (rope.factor - 1)
+    return 1.0 / _pair_powers(rope.theta * stretch ** (head_dim / (head_dim - 2)), head_dim), 1.0
+
+
+def _llama3(rope: RopeParameters, head_dim: int, length: int) -> tuple[Tensor, float]:
+    plain = 1.0 / _pair_powers(rope.theta, head_dim)
+    turns = rope.max_positions / (2 * math.pi / plain)  # full turns within the trained length
+    keep = ((turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)).clamp(0, 1)
+    return (1 - keep) * plain / rope.factor + keep * plain, 1.0
+
+
+def _yarn(rope: RopeParameters, head_dim: int, length: int) -> tuple[Tensor, float]:
+    def pair_that_turns(times: float) -> float:
+        return head_dim * math.log(rope.max_positions / (times * 2 * math.pi)) / (2 * math.log(rope.theta))
+
+    low, high = pair_that_turns(rope.beta_fast), pair_that_turns(rope.beta_slow)
+    if rope.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, head_dim - 1)
+    width = high - low or 0.001  # a ramp of no width is a step
+    keep = 1 - ((torch.arange(head_dim // 2, dtype=torch.float32) - low) / width).clamp(0, 1)
+    powers = _pair_powers(rope.theta, head_dim)
+    return 1.0 / (rope.factor * powers) * (1 - keep) + 1.0 / powers * keep, _yarn_attention_factor(rope)
+
+
+def _yarn_attention_factor(rope: RopeParameters) -> float:
+    def mscale(weight: float) -> float:
+        return 0.1 * weight * math.log(rope.factor) + 1.0
+
+    if rope.attention_factor is not None:
+        return rope.attention_factor
+    if rope.mscale and rope.mscale_all_dim:
+        return mscale(rope.mscale) / mscale(rope.mscale_all_dim)
+    return mscale(1.0)
+
+
+def _longrope(rope: RopeParameters, head_dim: int, length: int) -> tuple[Tensor, float]:
+    factors = rope.long_factor if length > rope.max_positions else rope.short_factor
+    if len(factors) != head_dim // 2:
+        raise ValueError(f"longrope wants {head_dim // 2} factors, one per pair, got {len(factors)}")
+    attention_factor = rope.attention_factor
+    if attention_factor is None:
+        attention_factor = math.sqrt(1 + math.log(rope.factor) / math.log(rope.max_positions))  # 1 for a factor of 1
+    per_pair = torch.tensor(factors, dtype=torch.float32)
+    return 1.0 / (per_pair * _pair_powers(rope.theta, head_dim)), attention_factor
+
+
+_SCALINGS = {
+    "default": _default,
+    "linear": _linear,
+    "dynamic": _dynamic,
+    "llama3": _llama3,
+    "yarn": _yarn,
+    "longrope": _longrope,
+}
+
+
+def rotary_tables(positions_BT: Tensor, inverse_frequencies_P: Tensor, factor: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of every angle, each [B, T, P] float32, times ``factor``."""
+    angles_BTP = positions_BT[..., None].float() * inverse_frequencies_P
+    return angles_BTP.cos() * factor, angles_BTP.sin() * factor
+
+
+def apply_rotary(x_BTNH: Tensor, cos_BTP: Tensor, sin_BTP: Tensor) -> Tensor:
+    """Turn every pair (i, i + H/2) of every head by its angle; the result has the dtype of ``x``.
+
+    Raises:
+        ValueError: ``x`` is not [B, T, N, 2P] for tables [B, T, P].
+    """
+    if x_BTNH.dim() != 4 or x_BTNH.shape[-1] != 2 * cos_BTP.shape[-1] or cos_BTP.shape != sin_BTP.shape:
+        raise ValueError(f"x {tuple(x_BTNH.shape)} and tables {tuple(cos_BTP.shape)}: wanted [B, T, N, 2P], [B, T, P]")
+    cos, sin = cos_BTP[:, :, None].to(x_BTNH.dtype), sin_BTP[:, :, None].to(x_BTNH.dtype)
+    first, second = x_BTNH.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def apply_rotary_loop(x_H: Tensor, position: int, inverse_frequencies_P: Tensor) -> Tensor:
+    """Reference: one head vector [H] at one position, each pair turned as one 2-D rotation matrix says."""
+    pairs = len(x_H) // 2
+    turned = list(x_H)
+    for i in range(pairs):
+        angle = position * float(inverse_frequencies_P[i])
+        a, b = x_H[i], x_H[i + pairs]
+        turned[i] = math.cos(angle) * a - math.sin(angle) * b
+        turned[i + pairs] = math.sin(angle) * a + math.cos(angle) * b
+    return torch.stack(turned)
