@@ -18,7 +18,7 @@ PALETTE = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, RED, GREY)
 CARD = "#fbfbfd"
 INK = "#1f2430"
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "figure.facecolor": CARD,
     "figure.dpi": 110,
     "savefig.facecolor": CARD,
