@@ -65,7 +65,8 @@ def test_equals_transformers_eager_attention(shape: dict[str, int]) -> None:
     theirs, _ = eager_attention_forward(
         module.eval(), *(x.transpose(1, 2) for x in (q, k, v)), mask, scaling=shape["H"] ** -0.5
     )
-    torch.testing.assert_close(grouped_query_attention(q, k, v), theirs, rtol=1e-9, atol=1e-9)
+    # Their softmax is taken in float32 whatever the inputs.
+    torch.testing.assert_close(grouped_query_attention(q, k, v), theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_one_group_per_head_equals_multi_head_attention_of_torch() -> None:

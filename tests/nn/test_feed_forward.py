@@ -21,7 +21,12 @@ from kb.nn import ACTIVATIONS, SwiGLU, swiglu_loop
 def test_value_and_gradients_equal_transformers(width: int, inner: int, bias: bool, activation: str, seed: int) -> None:
     torch.manual_seed(seed)
     config = LlamaConfig(
-        hidden_size=width, num_attention_heads=1, intermediate_size=inner, mlp_bias=bias, hidden_act=activation
+        hidden_size=width,
+        num_attention_heads=1,
+        head_dim=2,
+        intermediate_size=inner,
+        mlp_bias=bias,
+        hidden_act=activation,
     )
     theirs = LlamaMLP(config)
     ours = SwiGLU(width, inner, bias=bias, activation=activation)
