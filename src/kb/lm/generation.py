@@ -47,15 +47,15 @@ def generate(
 
     Raises:
         TypeError: ``tokens`` are not integers.
-        ValueError: an empty or ragged prompt, an id outside the vocabulary, more tokens than the model's context, or
-            sampling without a generator.
+        ValueError: an empty or ragged prompt, an id (of a prompt or of ``stop_ids``) outside the vocabulary, more
+            tokens than the model's context, or sampling without a generator.
     """
     device = model.embed_tokens.weight.device
     sequence_BT, flat = _prompt(tokens, model.config.vocab_size, device)
     B, T = sequence_BT.shape
     _check_length(T, max_new_tokens, model)
     generators = _generators(generator, B, sampling)
-    stops = torch.tensor(model.config.eos_ids if stop_ids is None else tuple(stop_ids), dtype=torch.long, device=device)
+    stops = torch.tensor(_stops(stop_ids, model), dtype=torch.long, device=device)
     dtype = model.embed_tokens.weight.dtype
     # The last token is never fed back, so its keys and values need no room.
     cache = (
@@ -99,6 +99,15 @@ def _prompt(
     if low < 0 or high >= vocab_size:
         raise ValueError(f"token ids must be in 0 to {vocab_size - 1}, got {low if low < 0 else high}")
     return prompt.to(device=device, dtype=torch.long).reshape(-1, prompt.shape[-1]), prompt.dim() == 1
+
+
+def _stops(stop_ids: Sequence[int] | None, model: DecoderLM) -> tuple[int, ...]:
+    if stop_ids is None:
+        return model.config.eos_ids
+    wrong = [stop for stop in stop_ids if not 0 <= stop < model.config.vocab_size]
+    if wrong:
+        raise ValueError(f"stop_ids must be in 0 to {model.config.vocab_size - 1}, got {wrong[0]}")
+    return tuple(stop_ids)
 
 
 def _check_length(T: int, max_new_tokens: int, model: DecoderLM) -> None:

@@ -1,0 +1,76 @@
+"""The contiguous cache: its size, its bounds, and what it gives back."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from kb.lm import KVCache, ModelConfig
+
+CONFIG = ModelConfig(
+    vocab_size=7,
+    hidden_size=8,
+    intermediate_size=4,
+    num_layers=3,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=6,
+    max_positions=32,
+)
+
+
+@pytest.mark.parametrize(("dtype", "width"), [(torch.float32, 4), (torch.bfloat16, 2), (torch.float64, 8)])
+def test_bytes_are_the_formula(dtype: torch.dtype, width: int) -> None:
+    cache = KVCache(CONFIG, batch=2, capacity=5, dtype=dtype)
+    # keys and values × layers × sequences × tokens × KV heads × head width × bytes
+    assert cache.nbytes == 2 * 3 * 2 * 5 * 2 * 6 * width
+    assert CONFIG.kv_elements_per_token * 2 * 5 * width == cache.nbytes
+
+
+def test_truncating_and_going_on_equals_never_having_seen_the_rest(tiny: Any) -> None:
+    tokens = tiny.tokens(1, 10)
+    cache = KVCache(tiny.ours.config, capacity=10)
+    with torch.no_grad():
+        tiny.ours(tiny.tokens(1, 10, seed=5)[:, :4], cache=cache)
+        cache.truncate(0)
+        tiny.ours(tokens[:, :8], cache=cache)
+        cache.truncate(6)
+        again = tiny.ours(tokens[:, 6:], cache=cache)
+        whole = tiny.ours(tokens)[:, 6:]
+    assert float((again - whole).abs().max()) <= 1e-5 * float(whole.abs().max())
+
+
+def test_unwritten_slots_never_reach_a_result(tiny: Any) -> None:
+    cache = KVCache(tiny.ours.config, capacity=20)
+    cache.keys_LBCGH.fill_(torch.nan)
+    cache.values_LBCGH.fill_(torch.nan)
+    with torch.no_grad():
+        for chunk in tiny.tokens(1, 9).split([4, 1, 3, 1], dim=1):
+            assert tiny.ours(chunk, cache=cache).isfinite().all()
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(tiny: Any) -> None:
+    cache = KVCache(tiny.ours.config, capacity=5)
+    with torch.no_grad():
+        tiny.ours(tiny.tokens(1, 4), cache=cache)
+        kept = cache.keys_LBCGH.clone()
+        with pytest.raises(ValueError, match="2 new tokens after 4 exceed the cache's capacity of 5"):
+            tiny.ours(tiny.tokens(1, 2), cache=cache)
+        with pytest.raises(ValueError, match="holds 1 sequences, got tokens of 2"):
+            tiny.ours(tiny.tokens(2, 1), cache=cache)
+    assert cache.length == 4
+    assert torch.equal(cache.keys_LBCGH[:, :, :4], kept[:, :, :4])
+
+
+@pytest.mark.parametrize(("batch", "capacity"), [(0, 4), (1, 0), (-1, 4), (1, -4)])
+def test_refuses_an_empty_cache(batch: int, capacity: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        KVCache(CONFIG, batch=batch, capacity=capacity)
+
+
+@pytest.mark.parametrize("length", [-1, 3])
+def test_refuses_to_truncate_to_what_is_not_there(length: int) -> None:
+    cache = KVCache(CONFIG, capacity=4)
+    cache.advance(2)
+    with pytest.raises(ValueError, match="between 0 and the 2"):
+        cache.truncate(length)
