@@ -1,0 +1,81 @@
+"""Counts what matrix products and attention do: floating-point operations, and bytes read and written.
+
+Unusual: torch's own ``FlopCounterMode`` gives 0 for the CPU's fused attention kernel (torch 2.13), so attention is
+counted here from the shapes that the kernel was called with, on every device alike. As there, a causal product counts
+as the full square, T × S pairs, of which fast kernels skip up to half. Elementwise work is left out: it is small, and
+good kernels fuse it away.
+
+Bytes are those of an ideal cache-less machine: each operand read once, each result written once.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "linear", "matmul", "mv", "dot", "addmv")
+_ATTENTION = (
+    "scaled_dot_product_attention",
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_fused_attention_overrideable",
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Floating-point operations (a multiply-add is two) and bytes moved."""
+
+    flops: int
+    bytes: int
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity in FLOPs per byte; infinite where nothing moves."""
+        return self.flops / self.bytes if self.bytes else math.inf
+
+
+def count(work: Callable[[], object]) -> Work:
+    """Run ``work`` once and count its matrix products and attention; gradients, if it takes any, included.
+
+    The backward pass of a fused attention kernel is not counted, that of matrix products is.
+    """
+    with _Counter() as counter:
+        work()
+    return Work(counter.flops, counter.bytes)
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+        self.bytes = 0
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operator(*args, **(kwargs or {}))
+        name = operator.overloadpacket.__name__
+        if name in _PRODUCTS or name in _ATTENTION:
+            operands = [value for value in args if isinstance(value, Tensor)]
+            output = result[0] if isinstance(result, tuple) else result
+            self.flops += (
+                _attention_flops(*operands[:2]) if name in _ATTENTION else _product_flops(name, operands, output)
+            )
+            self.bytes += sum(operand.numel() * operand.element_size() for operand in operands)
+            self.bytes += output.numel() * output.element_size()
+        return result
+
+
+def _product_flops(name: str, operands: list[Tensor], output: Tensor) -> int:
+    # The first factor's last axis is what is summed over; in addmm and its kin, an addend comes before it.
+    first = operands[1] if name in ("addmm", "baddbmm", "addmv") else operands[0]
+    return 2 * output.numel() * first.shape[-1]
+
+
+def _attention_flops(q_BNTH: Tensor, k_BGSH: Tensor) -> int:
+    # q · k and weights · v: two products of 2 B N T S H each.
+    return 4 * q_BNTH.numel() * k_BGSH.shape[-2]

@@ -1,0 +1,63 @@
+"""Counts equal torch's own where torch counts, and the formula by hand everywhere."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from kb.counting import Work, count
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    m=st.integers(1, 9),
+    k=st.integers(1, 9),
+    n=st.integers(1, 9),
+    bias=st.booleans(),
+    leading=st.integers(0, 2),
+    inference=st.booleans(),
+)
+def test_linear_layers(m: int, k: int, n: int, bias: bool, leading: int, inference: bool) -> None:
+    layer, x = torch.nn.Linear(k, n, bias=bias), torch.randn(*[2] * leading, m, k)
+    rows = m * 2**leading
+    with torch.inference_mode(inference):
+        work = count(lambda: layer(x))
+        with FlopCounterMode(display=False) as torch_s:
+            layer(x)
+    assert work.flops == torch_s.get_total_flops() == 2 * rows * k * n
+    assert work.bytes == 4 * (rows * k + k * n + rows * n + (n if bias else 0))
+
+
+@pytest.mark.parametrize("inference", [True, False])
+@pytest.mark.parametrize(("N", "G", "T", "S"), [(6, 6, 5, 5), (6, 2, 1, 9), (4, 1, 3, 7)])
+def test_fused_attention_counts_as_the_two_products_of_the_plain_one(
+    N: int, G: int, T: int, S: int, inference: bool
+) -> None:
+    q, k = torch.randn(2, N, T, 8), torch.randn(2, G, S, 8)
+    with torch.inference_mode(inference):
+        work = count(lambda: F.scaled_dot_product_attention(q, k, k, enable_gqa=True))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as torch_s, torch.no_grad():
+        F.scaled_dot_product_attention(q, k, k, enable_gqa=True)
+    assert work.flops == torch_s.get_total_flops()
+    assert work.bytes == 4 * (2 * q.numel() + 2 * k.numel())
+
+
+def test_gradients_of_a_product_cost_two_more() -> None:
+    a, b = torch.randn(3, 5, requires_grad=True), torch.randn(5, 7, requires_grad=True)
+    assert count(lambda: (a @ b).sum().backward()).flops == 3 * (2 * 3 * 5 * 7)
+
+
+def test_bytes_follow_the_dtype_and_elementwise_work_is_free() -> None:
+    x = torch.randn(4, 4, dtype=torch.bfloat16)
+    assert count(lambda: x @ x).bytes == 3 * 16 * 2
+    assert count(lambda: (x + x).exp()) == Work(0, 0)
+
+
+def test_intensity() -> None:
+    assert Work(6, 3).intensity == 2.0
+    assert Work(0, 0).intensity == math.inf
