@@ -1,0 +1,29 @@
+"""The environment in which pages run, the same for ``make run``, nbval and the plain runner.
+
+Outputs are compared to the letter, so whatever may change them is fixed here: no progress bars, the inline backend, the
+number of threads (a float sum depends on how it is cut), the width at which tables are folded.
+"""
+
+import os
+
+THREADS = "2"  # what the budget of a page is stated for
+
+FIXED = {
+    "KB_PROGRESS": "0",
+    "OMP_NUM_THREADS": THREADS,
+    "MKL_NUM_THREADS": THREADS,
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "COLUMNS": "100",
+    "NO_COLOR": "1",
+}
+
+
+def environment(backend: str = "module://matplotlib_inline.backend_inline") -> dict[str, str]:
+    """The environment of this process with everything fixed that could change an output.
+
+    Args:
+        backend: Matplotlib's; notebooks draw inline, the plain runner draws nowhere ("Agg").
+    """
+    return os.environ | FIXED | {"MPLBACKEND": backend}

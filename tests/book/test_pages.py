@@ -1,0 +1,28 @@
+"""Every rule on every real page, and on the book as a whole."""
+
+from pathlib import Path
+
+import pytest
+
+from book import notebooks
+from book.rules import BOOK_RULES, PAGE_RULES, Book, Page
+
+
+@pytest.fixture(scope="module")
+def book() -> Book:
+    return Book()
+
+
+@pytest.mark.parametrize("rule", PAGE_RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("path", notebooks.pages(), ids=notebooks.page_name)
+def test_page(path: Path, rule, book: Book) -> None:
+    assert rule(Page.load(path, book)) == []
+
+
+@pytest.mark.parametrize("rule", BOOK_RULES, ids=lambda rule: rule.__name__)
+def test_book(rule, book: Book) -> None:
+    assert rule(book) == []
+
+
+def test_there_are_pages() -> None:
+    assert notebooks.pages(), "no page was found, so nothing of the above was tested"
