@@ -105,6 +105,7 @@ def summary(page: Page) -> dict[str, int | float]:
         "printing_cells": share.printing,
         "compared_cells": share.compared,
         "compared_share": round(share.share, 3),
+        "ignored_cells": sum(IGNORE in notebooks.tags(cell) for _, cell in page.code),
         "asserts": asserts(page.nb),
         "figures": figures(page.nb),
         "words": words(page.nb),
