@@ -1,0 +1,116 @@
+"""``make book``: build the website from what is committed, and say where it is.
+
+Notebooks are never executed here: their outputs are committed, and ``make test`` has compared them. Every build starts
+clean in a folder of its own and takes the place of the former site only once it is whole and free of warnings, so that
+the site holds no stale file and a failed build leaves the last good one alone.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from book.notebooks import ROOT
+
+SITE = ROOT / "_build" / "html"
+
+
+class BuildError(Exception):
+    """The site could not be built without a warning; the message lists what was reported."""
+
+
+class _Tee:
+    """Pass what is written on, and keep it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.kept = stream, [""]
+
+    def write(self, text: str) -> int:
+        self.kept.append(text)
+        return self.stream.write(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+
+def build(root: Path = ROOT, site: Path | None = None) -> Path:
+    """Build the site of the tree at ``root`` and return its front page.
+
+    Args:
+        root: Holds ``_config.yml``, ``_toc.yml`` and what they name.
+        site: Where the site goes; ``_build/html`` under ``root`` if not given.
+
+    Raises:
+        BuildError: Sphinx reported a warning or an error; the site that was there before is as it was.
+        ValueError: ``root`` holds no book.
+    """
+    for name in ("_config.yml", "_toc.yml"):
+        if not (root / name).is_file():
+            raise ValueError(f"root: {root.name}/ holds no {name}; wanted the folder of the book")
+    site = site or root / "_build" / "html"
+    partial = site.with_name(f".{site.name}-{os.getpid()}")
+    try:
+        problems = _sphinx(root, partial / "html", partial / "doctrees")
+        if problems:
+            raise BuildError(problems)
+        if site.exists():
+            shutil.rmtree(site)
+        site.parent.mkdir(parents=True, exist_ok=True)
+        (partial / "html").replace(site)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return site / "index.html"
+
+
+def _sphinx(root: Path, output: Path, doctrees: Path) -> str:
+    """Run Sphinx with Jupyter Book's configuration; what it warned of, empty when all is well."""
+    # Jupyter Book takes seconds to import, and the argument parser should answer without it.
+    from jupyter_book.sphinx import build_sphinx  # type: ignore[import-untyped]
+
+    errors = _Tee(sys.stderr)
+    with contextlib.redirect_stderr(errors):
+        result = build_sphinx(
+            root,
+            output,
+            noconfig=True,
+            path_config=root / "_config.yml",
+            confoverrides={
+                "external_toc_path": (root / "_toc.yml").as_posix(),
+                "latex_individualpages": False,
+            },
+            doctreedir=doctrees,
+            builder="html",
+            freshenv=True,
+            warningiserror=True,
+            keep_going=True,
+        )
+    reported = "".join(errors.kept).strip()
+    if result and not reported:
+        return f"Sphinx gave up: {result}"
+    return reported if result else ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; 0 when the site is built, 1 when anything was reported."""
+    parser = argparse.ArgumentParser(prog="python -m book.build", description="Build the website into _build/html.")
+    parser.parse_args(arguments)
+    started = time.perf_counter()
+    try:
+        index = build()
+    except BuildError as error:
+        print(f"\nThe site was not built; warnings count as errors. What was reported:\n\n{error}", file=sys.stderr)
+        return 1
+    size = sum(path.stat().st_size for path in index.parent.rglob("*") if path.is_file()) / 2**20
+    print(f"\nBuilt in {time.perf_counter() - started:.0f} s, {size:.0f} MB. Open it in a browser:\n{index}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The question bank: every interview question of the notes, in English and Chinese, and whether the book answers it.
+
+A question is never marked answered by hand. It is answered when its page exists and holds the MyST target
+``(q-<id>)=``; until then it is open, and the site says so. The short answer shown in the bank is the paragraph that
+begins ``**30-second answer.**`` below that target, read from the page, so that the two cannot differ.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from book.notebooks import CHAPTERS, read, source
+
+BANK = CHAPTERS / "questions.yml"
+
+_NEEDED, _OPTIONAL = ("id", "en", "zh", "page"), ("note",)
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_PAGE = re.compile(r"[a-z0-9_]+/[a-z0-9_]+")
+_TARGET = re.compile(r"^\(([^()\s]+)\)=\s*$", re.MULTILINE)
+_ANSWER = re.compile(r"^\*\*30-second answer\.\*\*\s*(.+?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+
+# Page names that do not read as a title once their underscores are spaces.
+_TOPICS = {
+    "activations_gradients": "Activations and gradients",
+    "auto_cot": "Auto-CoT",
+    "contrastive": "Contrastive learning",
+    "finetuning": "Fine-tuning",
+    "kv_cache": "KV cache",
+    "llm_families": "LLM families",
+    "llm_practice": "LLMs in practice",
+    "positions": "Position encodings",
+    "vision_language": "Vision and language",
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of the bank.
+
+    Args:
+        id: Short name, unique, in words joined by hyphens.
+        en: The question in English.
+        zh: The question in Chinese, as the notes word it.
+        page: The page that answers it or will, such as ``serving/kv_cache``.
+        note: What the notes got wrong or left open; empty if nothing.
+        topic: What the page is about, as a title.
+        state: ``answered`` where the page holds the target, else ``open``.
+        thirty_seconds: The page's short answer, in Markdown; None where there is none.
+    """
+
+    id: str
+    en: str
+    zh: str
+    page: str
+    note: str
+    topic: str
+    state: Literal["answered", "open"]
+    thirty_seconds: str | None
+
+    @property
+    def anchor(self) -> str:
+        """The target on the page."""
+        return f"q-{self.id}"
+
+
+def topic(page: str) -> str:
+    """The topic of a page: ``interview/word_vectors`` is about "Word vectors"."""
+    name = page.rpartition("/")[2]
+    return _TOPICS.get(name, name.replace("_", " ").capitalize())
+
+
+def load(path: Path = BANK, *, chapters: Path | None = None) -> list[Question]:
+    """The questions in the order of the file.
+
+    Args:
+        path: The bank, a YAML list.
+        chapters: The folder that holds the pages; the bank's own folder if not given.
+
+    Raises:
+        ValueError: the file is no list of questions, a key is missing, unknown or of the wrong kind, or an id is used
+            twice.
+    """
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path.name}: wanted a list of questions, got {type(entries).__name__}")
+    answers: dict[str, dict[str, str | None]] = {}
+    questions: list[Question] = []
+    for number, entry in enumerate(entries, start=1):
+        _validate(entry, f"{path.name}, question {number}")
+        page = entry["page"]
+        if page not in answers:
+            answers[page] = targets((chapters or path.parent) / f"{page}.ipynb")
+        anchor = f"q-{entry['id']}"
+        questions.append(
+            Question(
+                **{key: entry[key].strip() for key in _NEEDED},
+                note=entry.get("note", "").strip(),
+                topic=topic(page),
+                state="answered" if anchor in answers[page] else "open",
+                thirty_seconds=answers[page].get(anchor),
+            )
+        )
+    _unique([question.id for question in questions], path.name)
+    return questions
+
+
+def targets(notebook: Path) -> dict[str, str | None]:
+    """The question targets of a page, each with its short answer or None; empty where there is no such page."""
+    if not notebook.is_file():
+        return {}
+    cells = (cell for cell in read(notebook)["cells"] if cell["cell_type"] == "markdown")
+    text = "\n\n".join(source(cell) for cell in cells)
+    marks = list(_TARGET.finditer(text))
+    found: dict[str, str | None] = {}
+    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+        if mark[1].startswith("q-"):
+            answer = _ANSWER.search(text, mark.end(), following.start() if following else len(text))
+            found[mark[1]] = " ".join(answer[1].split()) if answer else None
+    return found
+
+
+def _validate(entry: Any, where: str) -> None:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: wanted keys and values, got {type(entry).__name__}")
+    missing = [key for key in _NEEDED if key not in entry]
+    unknown = [str(key) for key in entry if key not in (*_NEEDED, *_OPTIONAL)]
+    if missing or unknown:
+        problem = f"missing {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
+        raise ValueError(f"{where}: {problem}; wanted {', '.join(_NEEDED)} and perhaps note")
+    for key, value in entry.items():
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"{where}: {key} must be text, got {value!r}")
+    for key, pattern, wanted in (
+        ("id", _ID, "lower-case words joined by hyphens"),
+        ("page", _PAGE, "chapter/page, such as serving/kv_cache"),
+    ):
+        if not pattern.fullmatch(entry[key]):
+            raise ValueError(f"{where}: {key} must be {wanted}, got {entry[key]!r}")
+
+
+def _unique(ids: list[str], name: str) -> None:
+    twice = sorted({key for key in ids if ids.count(key) > 1})
+    if twice:
+        raise ValueError(f"{name}: id {twice[0]!r} is used {ids.count(twice[0])} times; every id must be unique")

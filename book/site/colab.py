@@ -1,0 +1,79 @@
+"""The Colab button: there only where the address of the repository is known, and never an invented one.
+
+The published site lives on the branch gh-pages, and with it the published notebooks under ``_sources/``, whose set-up
+cell knows where to install ``kb`` from. A notebook of the main branch does not, so the button points to the former.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes  # type: ignore[import-untyped]
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+BRANCH = "gh-pages"
+
+_SSH = re.compile(r"(?:ssh://)?git@(?P<host>[^/:]+)[:/](?P<path>.+)")
+
+
+def address(root: Path) -> str | None:
+    """The repository's https address: the variable ``REPOSITORY``, else the git remote ``origin``, else None.
+
+    A remote that is a folder of this machine is no address.
+    """
+    given = os.environ.get("REPOSITORY", "").strip()
+    if not given:
+        asked = subprocess.run(
+            ["git", "-C", str(root), "remote", "get-url", "origin"], capture_output=True, text=True, check=False
+        )
+        given = asked.stdout.strip() if asked.returncode == 0 else ""
+    return https(given)
+
+
+def https(given: str) -> str | None:
+    """``given`` as an https address without ``.git`` or credentials, or None where it is no web address."""
+    ssh = _SSH.fullmatch(given)
+    if ssh:
+        given = f"https://{ssh['host']}/{ssh['path']}"
+    web = re.fullmatch(r"https?://(?:[^/@]*@)?([^/]+/.+?)(?:\.git)?/?", given)
+    return f"https://{web[1]}" if web else None
+
+
+def on_github(repository: str | None) -> str | None:
+    """``owner/name`` of a GitHub address, else None: Colab opens notebooks of no other host by address."""
+    found = re.fullmatch(r"https://github\.com/([^/]+/[^/]+)", repository or "")
+    return found[1] if found else None
+
+
+def configure(app: Sphinx, config: Any) -> None:
+    """Hand the theme what its Colab button needs, or nothing at all."""
+    options = config.html_theme_options
+    repository = address(Path(app.srcdir))
+    options["launch_buttons"] = {}
+    options["repository_url"] = repository if on_github(repository) else ""
+    if on_github(repository):
+        options["repository_branch"] = BRANCH
+        options["path_to_docs"] = "_sources"
+        options["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
+        options["use_repository_button"] = True
+
+
+class ColabNote(SphinxDirective):
+    """One sentence on how a page is opened in Colab from this copy of the site."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the paragraph."""
+        if on_github(address(Path(self.env.srcdir))):
+            text = (
+                "On a page, choose Colab from the rocket menu; the first cell installs the package kb and leaves "
+                "Colab's own torch, numpy and matplotlib as they are."
+            )
+        else:
+            text = (
+                "This copy of the site was built without a repository's address, so its pages have no Colab button: "
+                "publish the repository, or build with make book REPOSITORY=https://github.com/owner/name."
+            )
+        return [nodes.paragraph("", text)]

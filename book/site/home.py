@@ -1,0 +1,168 @@
+"""What the home page shows that is counted and not written: the chapters, the races, and the picture of the cache."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes  # type: ignore[import-untyped]
+from sphinx import addnodes
+from sphinx.util.docutils import SphinxDirective
+
+from book.notebooks import pages
+from book.site.elements import element, raw, table
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter of the plan: its folder, its title, what it builds, and what it is raced against."""
+
+    folder: str
+    title: str
+    text: str
+    rival: str
+
+
+CHAPTERS = (
+    Chapter(
+        "serving",
+        "Serving language models",
+        "The KV cache, paged blocks, prefix caching, continuous batching: from one model that decodes to an engine "
+        "that serves many.",
+        "vLLM and transformers",
+    ),
+    Chapter(
+        "gbdt",
+        "Gradient-boosted trees",
+        "Binning, histograms, split finding, leaf-wise growth: boosting as a row of small files, one stage each.",
+        "LightGBM and scikit-learn",
+    ),
+    Chapter(
+        "moe",
+        "Mixture of experts",
+        "Routing, load balancing, dispatch, expert parallelism; and why a recommender's experts are something else.",
+        "transformers",
+    ),
+    Chapter(
+        "autograd",
+        "Autograd from NumPy",
+        "A tensor, a table of rules and one walk over the graph: what a framework does when you call backward.",
+        "torch",
+    ),
+    Chapter(
+        "cot",
+        "Chain of thought",
+        "Step-by-step prompts, Auto-CoT, self-consistency: when they help, and how to tell that they did.",
+        "published prompts and results",
+    ),
+    Chapter(
+        "interview",
+        "The interview",
+        "Questions that were really asked, each with an answer of thirty seconds and a page that shows it is right.",
+        "the follow-up question",
+    ),
+)
+
+
+class ChapterCards(SphinxDirective):
+    """A card for each chapter; one without pages says that it is planned."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the cards."""
+        return [element("ul", *[self._card(chapter) for chapter in CHAPTERS], classes="kb-cards", role="list")]
+
+    def _card(self, chapter: Chapter) -> nodes.Node:
+        folder = Path(self.env.srcdir) / "chapters" / chapter.folder
+        index = folder / "index.md"
+        self.env.note_dependency(str(index))
+        title: nodes.Node = nodes.Text(chapter.title)
+        state = "Planned"
+        if index.is_file():
+            count = len(pages(folder))
+            state = f"{count} page{'' if count == 1 else 's'} so far"
+            title = addnodes.pending_xref(
+                "",
+                nodes.inline("", chapter.title),
+                refdomain="std",
+                reftype="doc",
+                reftarget=f"/chapters/{chapter.folder}/index",
+                refexplicit=True,
+                refwarn=True,
+                refdoc=self.env.docname,
+            )
+        return element(
+            "li",
+            element("p", title, classes="kb-card-title"),
+            element("p", chapter.text),
+            element("p", f"Held against {chapter.rival}", classes="kb-rival"),
+            element("p", state, classes="kb-state " + ("kb-answered" if index.is_file() else "kb-open")),
+            classes="kb-card",
+        )
+
+
+class Races(SphinxDirective):
+    """The results under benchmarks/results, one row a race, or a sentence that there is none yet."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table."""
+        folder = Path(self.env.srcdir) / "benchmarks" / "results"
+        rows: list[list[nodes.Node | str]] = []
+        for path in sorted(folder.glob("*.json")):
+            self.env.note_dependency(str(path))
+            rows.append(_race(path.stem, json.loads(path.read_text(encoding="utf-8"))))
+        if not rows:
+            return [
+                nodes.paragraph("", "No race has been recorded yet. The first ones will appear here as they are run.")
+            ]
+        head = ["Race", "Ours", "Theirs", "Median ratio", "Device", "Date"]
+        return [table("Races, ours against the library, as recorded", head, rows)]
+
+
+def _race(name: str, record: dict[str, Any]) -> list[nodes.Node | str]:
+    ratio = record.get("median_ratio")
+    return [
+        str(record.get("title", name)),
+        str(record.get("ours", "–")),
+        str(record.get("theirs", "–")),
+        f"{ratio:.2f}" if isinstance(ratio, int | float) else "–",
+        str(record.get("device", "–")),
+        str(record.get("date", "–")),
+    ]
+
+
+class CachePicture(SphinxDirective):
+    """Which keys and values are computed while six tokens are decoded, without a cache and with one."""
+
+    def run(self) -> list[nodes.Node]:
+        """Draw both triangles, with their counts."""
+        steps = 6
+        without, cached = steps * (steps + 1) // 2, steps
+        picture = (
+            '<svg viewBox="0 0 412 224" role="img" aria-labelledby="cache-picture-title" class="kb-picture">'
+            f'<title id="cache-picture-title">Keys and values computed in {steps} decoding steps: {without} without '
+            f"a cache, {cached} with one; the other {without - cached} are read from memory.</title>"
+            + _triangle(0, steps, "Without a cache", f"{without} computed", cache=False)
+            + _triangle(240, steps, "With a cache", f"{cached} computed, {without - cached} read", cache=True)
+            + "</svg>"
+        )
+        caption = element(
+            "figcaption",
+            f"{steps} decoding steps, one a row. Filled: a key and a value computed in that step. Outlined: read from "
+            "the cache.",
+        )
+        return [element("figure", raw(picture), caption, classes="kb-hero-figure")]
+
+
+def _triangle(left: int, steps: int, title: str, count: str, *, cache: bool) -> str:
+    """One triangle of cells as SVG: row is the step, column the position whose key and value are needed."""
+    cells = []
+    for step in range(steps):
+        for position in range(step + 1):
+            kind = "read" if cache and position < step else "made"
+            x, y = left + 2 + position * 27, 34 + step * 27
+            cells.append(f'<rect class="{kind}" x="{x}" y="{y}" width="22" height="22" rx="4"/>')
+    return (
+        f'<text x="{left}" y="16" class="title">{title}</text>'
+        + "".join(cells)
+        + f'<text x="{left}" y="216" class="count">{count}</text>'
+    )
