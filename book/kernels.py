@@ -1,7 +1,7 @@
 """The environment in which pages run, the same for ``make run``, nbval and the plain runner.
 
-Outputs are compared to the letter, so whatever may change them is fixed here: no progress bars, the inline backend, the
-number of threads (a float sum depends on how it is cut), the width at which tables are folded.
+Outputs are compared to the letter, so whatever may change them is fixed here: no progress bars, the device, the number
+of threads (a float sum depends on how it is cut), the width at which lines are folded.
 """
 
 import os
@@ -23,7 +23,9 @@ FIXED = {
 def environment(backend: str = "module://matplotlib_inline.backend_inline") -> dict[str, str]:
     """The environment of this process with everything fixed that could change an output.
 
+    The committed outputs are those of the CPU, also where there is a GPU, unless ``KB_DEVICE`` says otherwise.
+
     Args:
         backend: Matplotlib's; notebooks draw inline, the plain runner draws nowhere ("Agg").
     """
-    return os.environ | FIXED | {"MPLBACKEND": backend}
+    return {"KB_DEVICE": "cpu"} | os.environ | FIXED | {"MPLBACKEND": backend}

@@ -7,12 +7,14 @@ folder of the page, so that what is stored here is what the tests compare with.
 
 import argparse
 import base64
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -25,12 +27,24 @@ from book.rules.model import Book, Page
 CELL_TIMEOUT = 600  # seconds; a page has 120 in all, but a busy machine is slower
 
 
+# Run in the kernel of the page after its last cell, so that the record tells what the page itself ran on.
+PROBE = """
+import json, resource, sys
+from kb import runtime
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+print(json.dumps({"hardware": runtime.hardware(), "versions": runtime.versions(), "peak_gib": round(peak, 2)}))
+"""
+
+
 class PageError(Exception):
     """A page did not run to its end; the message names the page and the cell and holds the traceback."""
 
 
-def execute(path: Path, name: str, say: Callable[[str], None]) -> Any:
-    """Run all cells of the notebook at ``path`` and return it with its new outputs; the file is not touched.
+def execute(path: Path, name: str, say: Callable[[str], None]) -> tuple[Any, dict[str, Any]]:
+    """Run all cells of the notebook at ``path``; the file is not touched.
+
+    Returns:
+        The notebook with its new outputs, and what it ran on: seconds, hardware, versions, peak memory.
 
     Raises:
         PageError: a cell raised, hung or killed its kernel.
@@ -39,12 +53,13 @@ def execute(path: Path, name: str, say: Callable[[str], None]) -> Any:
     code = [index for index, cell in enumerate(nb.cells) if cell.cell_type == "code"]
     for index in code:
         nb.cells[index].update(outputs=[], execution_count=None)
-    reached = 0
+    nb.cells.append(nbformat.v4.new_code_cell(PROBE))
+    reached, start, seconds = 0, time.perf_counter(), 0.0
 
     def started(cell: Any, cell_index: int) -> None:
-        nonlocal reached
-        reached = cell_index + 1
-        if cell.cell_type == "code":
+        nonlocal reached, seconds
+        reached, seconds = cell_index + 1, time.perf_counter() - start
+        if cell_index in code:
             say(f"{name}: {code.index(cell_index) + 1} of {len(code)} cells")
 
     manager = AsyncKernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager())
@@ -62,10 +77,11 @@ def execute(path: Path, name: str, say: Callable[[str], None]) -> Any:
         client.execute(env=kernels.environment())
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise PageError(f"{name}: cell {reached} failed\n\n{error}") from error
+    probe = nb.cells.pop()
     for cell in notebooks.code_cells(nb):
         for output in cell.outputs:
             _shrink(output)
-    return nb
+    return nb, json.loads(probe.outputs[0].text) | {"seconds": round(seconds, 1)}
 
 
 def _shrink(output: Any) -> None:
@@ -100,29 +116,15 @@ def run_page(path: Path, book: Book, folder: Path, *, force: bool, say: Callable
     fresh: dict[str, Any] = {}
     if reason:
         say(f"{page.name}: running, {reason}")
-        start = time.perf_counter()
-        page = Page(path, execute(path, page.name, say), book)
-        fresh = _conditions(page.name, code_hash, time.perf_counter() - start)
+        nb, conditions = execute(path, page.name, say)
+        page = Page(path, nb, book)
+        fresh = {"page": page.name, "date": records.today(), "code_hash": code_hash} | conditions
     if cells.canonical_file(page):
         notebooks.write(path, page.nb)
     updated = (record or {}) | fresh | measure.summary(page)
     if updated != record:
         records.write(place, updated)
     return bool(reason)
-
-
-def _conditions(name: str, code_hash: str, seconds: float) -> dict[str, Any]:
-    """What a run was made with; kb's own report, so that record and page say the same."""
-    from kb import runtime
-
-    return {
-        "page": name,
-        "date": records.today(),
-        "seconds": round(seconds, 1),
-        "code_hash": code_hash,
-        "hardware": runtime.hardware(),
-        "versions": runtime.versions(),
-    }
 
 
 def _progress(line: str) -> None:

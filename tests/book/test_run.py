@@ -45,6 +45,8 @@ def test_a_run_keeps_outputs_and_records_them(page: Path, tmp_path: Path) -> Non
     assert record["date"] == records.today()
     assert record["seconds"] > 0
     assert record["versions"]["python"]
+    assert "2 threads" in record["hardware"], "the record tells what the page ran on"
+    assert 0.1 < record["peak_gib"] < 8
     assert (record["code_cells"], record["figures"], record["printing_cells"]) == (4, 1, 2)
 
 

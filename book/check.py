@@ -1,0 +1,120 @@
+"""``make test``: everything that has to hold, step after step, and one table at the end.
+
+Lint, types, unit tests, every page by strict nbval, the site and the tests on it. A step that fails stops no other, so
+that one run shows all there is to mend; the exit status is that of the worst. Pages run one after the other, each in a
+process of its own, so that one that times things has the machine to itself. Skipped tests are listed with their
+reasons, and what was counted is recorded for the status page.
+"""
+
+import argparse
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from book import notebooks, records, steps
+from book.steps import Result
+
+SLOWEST_PAGE = 120  # seconds, the budget of a page on 2 cores
+NBVAL = ("-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600")
+
+
+def static(root: Path) -> list[Result]:
+    """Lint, format and types."""
+    return [
+        steps.command("lint", ["ruff", "check", "."], root),
+        steps.command("format", ["ruff", "format", "--check", "."], root),
+        steps.command("types", ["mypy"], root),
+    ]
+
+
+def page(path: Path, name: str, root: Path) -> Result:
+    """One page by strict nbval: every cell runs, and what is not excused puts out what is stored."""
+    result = steps.pytest(f"page {name}", [*NBVAL, str(path)], root)
+    if result.seconds > SLOWEST_PAGE:
+        result.note = f"{result.note} over its budget of {SLOWEST_PAGE} s".strip()
+    return result
+
+
+def site(root: Path) -> list[Result]:
+    """Build the website and test it; without a build there is nothing to test."""
+    built = steps.command("site", ["book.build"], root)
+    if built.failed:
+        return [built, Result("site tests", failed=1, note="not run, as the site was not built")]
+    strict = os.environ.get("KB_REQUIRE_BROWSER") == "1"
+    return [built, steps.pytest("site tests", ["-m", "site", "tests/book/site"], root, skips_fail=strict)]
+
+
+def everything(root: Path) -> list[Result]:
+    """All steps of ``make test``; recorded before the site is built, which shows the record, and after."""
+    start = time.perf_counter()
+    results = static(root)
+    results.append(steps.pytest("unit tests", ["tests", "-m", "not site"], root))
+    chapters = root / "chapters"
+    results += [page(path, notebooks.page_name(path, chapters), root) for path in notebooks.pages(chapters)]
+    record(results, root, time.perf_counter() - start)
+    results += site(root)
+    record(results, root, time.perf_counter() - start)
+    return results
+
+
+def one_page(path: Path, name: str, root: Path) -> list[Result]:
+    """What concerns one page: lint, the rules, and nbval."""
+    return [
+        steps.command("lint", ["ruff", "check", str(path)], root),
+        steps.pytest("rules", ["tests/book/test_pages.py", "-k", f"[{name}-"], root),
+        page(path, name, root),
+    ]
+
+
+def record(results: Sequence[Result], root: Path, seconds: float) -> None:
+    """Write what was counted so far to ``_build/records/tests.json``."""
+    from kb import runtime
+
+    counts = [asdict(result) | {"skipped": result.skipped} for result in results]
+    for count in counts:
+        count["seconds"] = round(count["seconds"], 1)
+    written: dict[str, Any] = {
+        "date": records.today(),
+        "seconds": round(seconds, 1),
+        "hardware": runtime.hardware(),
+        "versions": runtime.versions(),
+        "passed": sum(result.passed for result in results),
+        "failed": sum(result.failed for result in results),
+        "skipped": sum(result.skipped for result in results),
+        "steps": counts,
+        "pages": {c["name"].removeprefix("page "): c for c in counts if c["name"].startswith("page ")},
+        "skips": [{"step": r.name, "test": s.test, "reason": s.reason} for r in results for s in r.skips],
+    }
+    records.write(root / records.TESTS.relative_to(notebooks.ROOT), written)
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = notebooks.ROOT) -> int:
+    """Check the book, or one page of it; returns 1 where anything failed, 2 where there is no such page."""
+    parser = argparse.ArgumentParser(prog="make test", description="Check the book, or one page of it.")
+    parser.add_argument("page", nargs="?", help="such as serving/kv_cache; everything where none is named")
+    name = parser.parse_args(arguments).page
+    if name:
+        try:
+            (path,) = notebooks.find([name], root / "chapters")
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
+        results = one_page(path, notebooks.page_name(path, root / "chapters"), root)
+    else:
+        results = everything(root)
+    steps.heading("summary")
+    print(steps.table(results))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    print(f"largest process: {peak:.1f} GiB of memory")
+    failed = [result.name for result in results if result.failed]
+    print(f"FAILED: {', '.join(failed)}" if failed else "all passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""One step of ``make test``: a command whose output streams by, and what it counted.
+
+pytest writes its counts as JUnit XML beside its output, so that a skip keeps its reason and nothing is read out of
+text made for people.
+"""
+
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+NOTHING_COLLECTED = 5  # pytest's exit status
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A test that was not run, and why."""
+
+    test: str
+    reason: str
+
+
+@dataclass
+class Result:
+    """What a step counted; a command that is no test counts as one."""
+
+    name: str
+    passed: int = 0
+    failed: int = 0
+    skips: list[Skip] = field(default_factory=list)
+    seconds: float = 0.0
+    note: str = ""
+
+    @property
+    def skipped(self) -> int:
+        """Tests that were not run."""
+        return len(self.skips)
+
+
+def heading(name: str) -> None:
+    """Announce a step, on stdout and before anything that it prints."""
+    print(f"\n=== {name} ".ljust(100, "="), flush=True)
+
+
+def command(name: str, arguments: Sequence[str], root: Path) -> Result:
+    """Run a module of this Python, ``python -m <arguments>``; it passes with exit status 0."""
+    heading(name)
+    start = time.perf_counter()
+    status = subprocess.run([sys.executable, "-m", *arguments], cwd=root, check=False).returncode
+    note = f"exit status {status}" if status else ""
+    return Result(name, int(status == 0), int(status != 0), [], time.perf_counter() - start, note)
+
+
+def pytest(
+    name: str, arguments: Sequence[str], root: Path, *, skips_fail: bool = False, env: Mapping[str, str] | None = None
+) -> Result:
+    """Run pytest and count its tests.
+
+    Args:
+        name: Of the step.
+        arguments: What to run, with pytest's options.
+        root: Where to run it; the report goes to ``_build/records/junit``.
+        skips_fail: Count a skipped test as failed.
+        env: The environment to run it in; that of this process where None.
+    """
+    heading(name)
+    report = root / "_build" / "records" / "junit" / f"{name.replace(' ', '-').replace('/', '-')}.xml"
+    report.unlink(missing_ok=True)
+    start = time.perf_counter()
+    line = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+    status = subprocess.run(line, cwd=root, env=env, check=False).returncode
+    result = counted(name, report)
+    result.seconds = time.perf_counter() - start
+    if status == NOTHING_COLLECTED:
+        result.failed, result.note = max(result.failed, 1), "no test was found"
+    elif status and not result.failed:
+        result.failed, result.note = 1, f"pytest ended with exit status {status}"
+    if skips_fail and result.skips:
+        result.failed, result.note = result.failed + result.skipped, "skips count as failures here"
+    return result
+
+
+def counted(name: str, report: Path) -> Result:
+    """What a JUnit report counts; a report that is missing or cut off counts as one failure."""
+    result = Result(name)
+    try:
+        cases = ET.parse(report).getroot().iter("testcase")
+    except (OSError, ET.ParseError):
+        return Result(name, failed=1, note="pytest wrote no report")
+    for case in cases:
+        skip = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            result.failed += 1
+        elif skip is not None:
+            test = "::".join(filter(None, (case.get("classname"), case.get("name"))))
+            result.skips.append(Skip(test, skip.get("message", "no reason given")))
+        else:
+            result.passed += 1
+    return result
+
+
+def table(results: Sequence[Result]) -> str:
+    """All steps in one table, then every reason for which tests were skipped."""
+    width = max(len(result.name) for result in [*results, Result("all together")])
+    total = Result("all together", seconds=sum(result.seconds for result in results))
+    total.passed, total.failed = sum(result.passed for result in results), sum(result.failed for result in results)
+    total.skips = [skip for result in results for skip in result.skips]
+    lines = [f"{'step':{width}}  passed  failed  skipped  seconds"]
+    for result in (*results, total):
+        counts = f"{result.passed:6}  {result.failed:6}  {result.skipped:7}  {result.seconds:7.1f}"
+        lines.append(f"{result.name:{width}}  {counts}  {result.note}".rstrip())
+    reasons: dict[str, list[str]] = {}
+    for skip in total.skips:
+        reasons.setdefault(skip.reason, []).append(skip.test)
+    for reason, tests in reasons.items():
+        lines.append(f"skipped, {len(tests)}: {reason}")
+        lines += [f"    {test}" for test in tests]
+    return "\n".join(lines)

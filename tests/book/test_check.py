@@ -1,0 +1,120 @@
+"""``make test`` on a root of its own: what fails is counted, what is skipped is shown, one failure stops nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from book import check, notebooks, run, steps
+from book.rules.model import Book
+
+TESTS = """
+import pytest
+
+def test_good(): pass
+
+@pytest.mark.skip(reason="no CUDA device")
+def test_skipped(): pass
+
+@pytest.mark.parametrize("x", [1, 2])
+def test_pair(x): assert x == 1
+"""
+
+
+@pytest.fixture
+def tests(tmp_path: Path) -> Path:
+    path = tmp_path / "test_some.py"
+    path.write_text(TESTS)
+    return path
+
+
+def test_a_pytest_step_counts_and_keeps_reasons(tests: Path, tmp_path: Path) -> None:
+    result = steps.pytest("some", [str(tests)], tmp_path)
+    assert (result.passed, result.failed, result.skipped) == (2, 1, 1)
+    assert result.skips[0].reason == "no CUDA device"
+    assert result.skips[0].test.endswith("test_skipped")
+    assert result.seconds > 0
+
+
+def test_where_a_browser_is_required_a_skip_fails(tests: Path, tmp_path: Path) -> None:
+    result = steps.pytest("some", [str(tests), "-k", "skipped"], tmp_path, skips_fail=True)
+    assert (result.passed, result.failed, result.skipped) == (0, 1, 1)
+
+
+def test_no_tests_is_a_failure(tests: Path, tmp_path: Path) -> None:
+    result = steps.pytest("some", [str(tests), "-k", "nothing"], tmp_path)
+    assert (result.failed, result.note) == (1, "no test was found")
+
+
+def test_a_test_file_that_cannot_be_imported_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "test_broken.py").write_text("import nothing_of_that_name")
+    assert steps.pytest("some", [str(tmp_path / "test_broken.py")], tmp_path).failed == 1
+    assert steps.pytest("some", ["--no-such-option"], tmp_path).failed == 1
+
+
+def test_a_command_fails_with_its_exit_status(tmp_path: Path) -> None:
+    assert steps.command("good", ["this"], tmp_path).failed == 0
+    result = steps.command("bad", ["no_module_of_that_name"], tmp_path)
+    assert (result.passed, result.failed, result.note) == (0, 1, "exit status 1")
+
+
+def test_the_table_adds_up_and_lists_every_skip() -> None:
+    skip = steps.Skip("tests.gpu::test_a", "no CUDA device")
+    results = [steps.Result("unit tests", 5, 1, [skip], 2.0), steps.Result("types", 1, seconds=1.5)]
+    lines = steps.table(results).splitlines()
+    assert lines[3].split() == ["all", "together", "6", "1", "1", "3.5"]
+    assert lines[4:] == ["skipped, 1: no CUDA device", "    tests.gpu::test_a"]
+
+
+def executed(make_page: Callable[..., Path], tmp_path: Path) -> Path:
+    path = make_page("serving/small", ["x = 2", "print(x + 1)", "import random\n\nprint(random.random())"])
+    nb = notebooks.read(path)
+    nb.cells[2].metadata["tags"] = ["nbval-ignore-output"]
+    notebooks.write(path, nb)
+    assert run.main([], Book(tmp_path), tmp_path / "records") == 0
+    return path
+
+
+def test_a_page_passes_by_strict_nbval_and_fails_where_its_output_differs(
+    make_page: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = executed(make_page, tmp_path)
+    result = check.page(path, "serving/small", tmp_path)
+    assert (result.name, result.passed, result.failed) == ("page serving/small", 3, 0)
+    path.write_text(path.read_text().replace('"3\\n"', '"4\\n"'))
+    assert check.page(path, "serving/small", tmp_path).failed == 1
+
+
+def test_every_step_runs_and_is_recorded_though_the_first_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = []
+
+    def fake(name: str, *_: object, **__: object) -> steps.Result:
+        done.append(name)
+        skips = [steps.Skip("t", "no browser")] if name == "site tests" else []
+        return steps.Result(name, 1, int(name == "lint"), skips)
+
+    monkeypatch.setattr(steps, "command", fake)
+    monkeypatch.setattr(steps, "pytest", fake)
+    monkeypatch.setattr(notebooks, "pages", lambda chapters: [chapters / "serving" / "small.ipynb"])
+    assert check.main([], tmp_path) == 1
+    assert done == ["lint", "format", "types", "unit tests", "page serving/small", "site", "site tests"]
+    said = capsys.readouterr().out
+    assert "FAILED: lint" in said
+    assert "skipped, 1: no browser" in said
+    record = json.loads((tmp_path / "_build/records/tests.json").read_text())
+    assert (record["passed"], record["failed"], record["skipped"]) == (7, 1, 1)
+    assert record["skips"] == [{"step": "site tests", "test": "t", "reason": "no browser"}]
+    assert record["pages"]["serving/small"]["passed"] == 1
+
+
+def test_a_site_that_is_not_built_is_not_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "command", lambda name, *_: steps.Result(name, failed=1))
+    assert [(result.name, result.failed) for result in check.site(tmp_path)] == [("site", 1), ("site tests", 1)]
+
+
+def test_an_unknown_page_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.main(["serving/none"], tmp_path) == 2
+    assert "'serving/none'" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+"""The floors of the house: who may import whom, what importing may cost, and how long a file or a function may be."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SRC = ROOT / "src"
+MODULES = sorted((SRC / "kb").rglob("*.py"))
+MACHINERY = sorted((ROOT / "book").rglob("*.py"))
+
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 50
+IMPORT_SECONDS = 0.1
+
+# Every part may import its own package, these, and what EXTRA grants it.
+GROUND = {"runtime", "plotting", "timing", "datasets", "checkpoints", "counting"}
+FLOORS = {"nn", "lm", "training"}
+EXTRA = {"cot": {"serving"}, "evaluation": {"serving"}, "moe.parallel": {"distributed"}}
+# The floors themselves stand on less than what stands on them: the ground imports only the ground.
+BELOW = {"nn": GROUND, "lm": GROUND | {"nn"}, "training": GROUND | {"nn", "lm"}} | dict.fromkeys(GROUND, GROUND)
+# What turns a downloaded checkpoint into a model's configuration has to know that configuration.
+BELOW["checkpoints"] = GROUND | {"lm"}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_parts(path: Path, source: str | None = None) -> set[str]:
+    """The parts of kb that a file imports: the first name after ``kb``, wherever in the file the import stands."""
+    package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
+    names = []
+    for node in ast.walk(ast.parse(source if source is not None else path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names += [f"{base}.{alias.name}" for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("kb.")}
+
+
+def allowed(path: Path) -> set[str]:
+    name = module_name(path).removeprefix("kb").removeprefix(".")
+    part = name.split(".")[0]
+    if not part:
+        return set()
+    return BELOW.get(part, GROUND | FLOORS) | {part} | EXTRA.get(part, set()) | EXTRA.get(name, set())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_a_module_imports_only_from_the_floors_below(path: Path) -> None:
+    assert imported_parts(path) - allowed(path) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "wrong"),
+    [
+        ("moe/router.py", "from kb.serving import engine", {"serving"}),
+        ("nn/attention.py", "def f():\n    from ..lm import model", {"lm"}),
+        ("runtime.py", "import kb.nn.norms", {"nn"}),
+        ("moe/parallel.py", "from kb import distributed, nn", set()),
+        ("moe/layer.py", "from kb import distributed", {"distributed"}),
+        ("cot/answers.py", "from kb.serving.engine import Engine", set()),
+        ("__init__.py", "from . import lm", {"lm"}),
+    ],
+)
+def test_an_import_from_another_floor_is_found(name: str, source: str, wrong: set[str]) -> None:
+    path = SRC / "kb" / name
+    assert imported_parts(path, source) - allowed(path) == wrong
+
+
+def python(code: str) -> str:
+    """Run code in a fresh Python that sees no CUDA device, and return what it printed."""
+    line = [sys.executable, "-c", code]
+    environment = {"PATH": "", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(SRC), "HOME": "/nonexistent"}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_kb_is_cheap_and_imports_no_torch() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import kb; cost = time.perf_counter() - start\n"
+        "print(cost, 'torch' in sys.modules or 'numpy' in sys.modules)"
+    )
+    runs = [python(code).split() for _ in range(3)]
+    assert min(float(seconds) for seconds, _ in runs) < IMPORT_SECONDS
+    assert {heavy for _, heavy in runs} == {"False"}
+
+
+def test_every_module_can_be_imported_without_a_gpu_triton_or_a_network() -> None:
+    names = sorted(module_name(path) for path in MODULES)
+    code = (
+        "import importlib, socket, sys\n"
+        "def refuse(*a, **k): raise OSError('the network was asked for')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "sys.modules['triton'] = None\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        "print('all')"
+    )
+    assert python(code) == "all"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_no_pickle(path: Path) -> None:
+    names = {
+        name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [*(alias.name for alias in node.names), getattr(node, "module", None) or ""]
+    }
+    assert not names & {"pickle", "cPickle", "dill", "joblib", "shelve", "cloudpickle"}
+
+
+@pytest.mark.parametrize("path", [*MODULES, *MACHINERY], ids=relative)
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {f.name: (f.end_lineno or f.lineno) - f.lineno + 1 for f in functions}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
