@@ -21,7 +21,16 @@ ADDRESS = @ADDRESS@
 REVISION = @REVISION@
 
 
-def install_kb():
+def run(*command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print(done.stdout)
+        raise RuntimeError("kb could not be installed, for the reason printed above")
+
+
+if importlib.util.find_spec("kb") is None:
+    if not ADDRESS:
+        raise ModuleNotFoundError("kb is missing: in a clone run `pip install -e .`, else open the published page")
     release = re.compile(r"(\\d+!)?\\d+(\\.\\d+)*((a|b|rc|\\.post|\\.dev)\\d+)*(\\+[\\w.]+)?")
     installed = {}
     for found in importlib.metadata.distributions():
@@ -31,24 +40,17 @@ def install_kb():
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder, "constraints.txt")
         constraints.write_text("".join(f"{name}=={version}\\n" for name, version in installed.items()))
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
-        command.append(f"kb[pages] @ git+{ADDRESS}@{REVISION}")
-        pip = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if pip.returncode:
-        print(pip.stdout)
-        raise RuntimeError("pip could not install kb, for the reason printed above")
+        run("git", "clone", "--quiet", "--filter=blob:none", "--no-checkout", ADDRESS, f"{folder}/kb")
+        run("git", "-C", f"{folder}/kb", "checkout", "--quiet", REVISION)
+        run(sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints), f"{folder}/kb[pages]")
     importlib.invalidate_caches()
-
-
-if importlib.util.find_spec("kb") is None:
-    if not ADDRESS:
-        raise ModuleNotFoundError("kb is missing: in a clone run `pip install -e .`, else open the published page")
-    install_kb()
 """
 
 
 def text(address: str | None = None, revision: str | None = None) -> str:
     """The source of the set-up cell.
+
+    It clones with git and hands pip the folder: pip's own git addresses cannot all be a local clone and have extras.
 
     Args:
         address: What git clones the published repository from, a URL or the path of a local clone. None: the cell of

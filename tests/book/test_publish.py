@@ -62,6 +62,8 @@ def test_constraints_name_what_is_installed_once_and_skip_what_pip_cannot_read(t
         "import json, pathlib, subprocess, sys",
         f"sys.path += [{str(first)!r}, {str(second)!r}]",
         "def record(command, **_):",
+        "    if command[0] == 'git':",
+        "        return subprocess.CompletedProcess(command, 0, '')",
         "    text = pathlib.Path(command[command.index('--constraint') + 1]).read_text()",
         f"    pathlib.Path({str(record)!r}).write_text(json.dumps([command, text]))",
         "    return subprocess.CompletedProcess(command, 0, 'fine')",
@@ -71,17 +73,17 @@ def test_constraints_name_what_is_installed_once_and_skip_what_pip_cannot_read(t
     assert done.returncode == 0, done.stderr
     command, constraints = json.loads(record.read_text())
     assert sorted(constraints.splitlines()) == ["some-thing==1.0rc1", "torch==2.13.0+cpu"]
-    assert command[-1] == f"kb[pages] @ git+{WEB}@{COMMIT}"
+    assert command[-1].endswith("kb[pages]")
 
 
-def test_a_failed_install_prints_what_pip_said(tmp_path):
+def test_a_failed_install_prints_why(tmp_path):
     prelude = (
         "import subprocess",
         "subprocess.run = lambda command, **_: subprocess.CompletedProcess(command, 1, 'no such host')",
     )
     done = run_cell(setup_cell.text(WEB, COMMIT), tmp_path, *prelude)
     assert "no such host" in done.stdout
-    assert done.stderr.splitlines()[-1].startswith("RuntimeError: pip could not install kb")
+    assert done.stderr.splitlines()[-1].startswith("RuntimeError: kb could not be installed")
 
 
 def test_a_path_becomes_a_file_address(tmp_path):
