@@ -8,6 +8,7 @@ folder of the page, so that what is stored here is what the tests compare with.
 import argparse
 import base64
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from book.rules.model import Book, Page
 
 CELL_TIMEOUT = 600  # seconds; a page has 120 in all, but a busy machine is slower
 
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # IPython colours its tracebacks, whatever NO_COLOR says
 
 # Run in the kernel of the page after its last cell, so that the record tells what the page itself ran on.
 PROBE = """
@@ -74,9 +77,9 @@ def execute(path: Path, name: str, say: Callable[[str], None]) -> tuple[Any, dic
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:
-        client.execute(env=kernels.environment())
+        client.execute(cleanup_kc=True, env=kernels.environment())
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise PageError(f"{name}: cell {reached} failed\n\n{error}") from error
+        raise PageError(f"{name}: cell {reached} failed\n\n{COLOURS.sub('', str(error))}") from error
     probe = nb.cells.pop()
     for cell in notebooks.code_cells(nb):
         for output in cell.outputs:

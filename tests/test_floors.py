@@ -22,8 +22,6 @@ FLOORS = {"nn", "lm", "training"}
 EXTRA = {"cot": {"serving"}, "evaluation": {"serving"}, "moe.parallel": {"distributed"}}
 # The floors themselves stand on less than what stands on them: the ground imports only the ground.
 BELOW = {"nn": GROUND, "lm": GROUND | {"nn"}, "training": GROUND | {"nn", "lm"}} | dict.fromkeys(GROUND, GROUND)
-# What turns a downloaded checkpoint into a model's configuration has to know that configuration.
-BELOW["checkpoints"] = GROUND | {"lm"}
 
 
 def relative(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,10 +93,21 @@ def test_a_failing_cell_leaves_the_page_alone(
     assert make_run(tmp_path) == 1
     said = capsys.readouterr()
     assert "serving/bad: cell 2 failed" in said.err
-    assert "KeyError" in said.err
+    assert "KeyError: 'lost'" in said.err
+    assert "\x1b" not in said.err
     assert bad.read_bytes() == before
     assert not (tmp_path / "records/serving/bad.json").exists()
     assert notebooks.code_cells(notebooks.read(good))[0].execution_count == 1, "the pages after it still run"
+
+
+def test_no_kernel_outlives_its_page(make_page: Callable[..., Path], tmp_path: Path) -> None:
+    for name, end in {"a_good": "1 + 1", "b_bad": "1 / 0"}.items():
+        make_page(f"serving/{name}", [f"import os\n\nopen('{name}.pid', 'w').write(str(os.getpid()))", end])
+    make_run(tmp_path)
+    pids = [int((tmp_path / f"chapters/serving/{name}.pid").read_text()) for name in ("a_good", "b_bad")]
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_an_unknown_page_is_named(make_page: Callable[..., Path], tmp_path: Path, capsys) -> None:
