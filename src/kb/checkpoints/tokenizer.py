@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, overload
 
 
 class Tokenizer:
@@ -42,6 +42,9 @@ class Tokenizer:
             backend = Backend.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"{path} is not a tokenizer that the tokenizers library can read: {error}") from error
+        # A folder may ask for texts to be cut or filled up; transformers does so only when told.
+        backend.no_truncation()
+        backend.no_padding()
         settings = _json_or_empty(path.with_name("tokenizer_config.json"))
         settings = {**_json_or_empty(path.with_name("special_tokens_map.json")), **settings}
         return cls(backend, settings, _chat_template(path.parent, settings))
@@ -55,9 +58,14 @@ class Tokenizer:
 
         Raises:
             TypeError: ``text`` is not a string.
+            ValueError: ``text`` holds half a surrogate pair, which no encoding has bytes for.
         """
         if not isinstance(text, str):
             raise TypeError(f"text must be a string, got {type(text).__name__}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"text must be valid Unicode, got {text[error.start]!r} at {error.start}") from error
         ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
@@ -68,9 +76,8 @@ class Tokenizer:
             ValueError: an id is outside the vocabulary.
         """
         listed = [int(token) for token in ids]
-        wrong = [token for token in listed if not 0 <= token < self.vocab_size]
-        if wrong:
-            raise ValueError(f"ids must be in 0 to {self.vocab_size - 1}, got {wrong[0]}")
+        for token in listed:
+            self.token(token)
         text: str = self._backend.decode(listed, skip_special_tokens=skip_special_tokens)
         return text
 
@@ -87,6 +94,30 @@ class Tokenizer:
         found = {role: self._settings.get(role) for role in roles}
         return {role: _content(token) for role, token in found.items() if token is not None}
 
+    @property
+    def bos_id(self) -> int | None:
+        """Id of the token that begins a sequence, None where the model has none."""
+        return self._role_id("bos_token")
+
+    @property
+    def eos_id(self) -> int | None:
+        """Id of the token that ends a sequence, None where the model has none."""
+        return self._role_id("eos_token")
+
+    def _role_id(self, role: str) -> int | None:
+        return self.token_id(self.special_tokens[role]) if role in self.special_tokens else None
+
+    def token(self, index: int) -> str:
+        """Text of one token as the vocabulary spells it: byte-level BPE writes a leading space as ``Ġ``.
+
+        Raises:
+            ValueError: the vocabulary has no token of that id.
+        """
+        found: str | None = self._backend.id_to_token(index) if 0 <= index < 2**32 else None
+        if found is None:
+            raise ValueError(f"id {index} is not in the vocabulary of {self.vocab_size} tokens")
+        return found
+
     def token_id(self, token: str) -> int:
         """Id of one token by its text in the vocabulary.
 
@@ -98,14 +129,40 @@ class Tokenizer:
             raise ValueError(f"token: {token!r} is not in the vocabulary")
         return int(found)
 
+    @overload
     def apply_chat_template(
-        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True, **variables: Any
-    ) -> str:
-        """The text of a conversation as the model was trained on it; ``encode(…, add_special_tokens=False)`` is next.
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        tokenize: Literal[True] = True,
+        **variables: Any,
+    ) -> list[int]: ...
+
+    @overload
+    def apply_chat_template(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        tokenize: Literal[False],
+        **variables: Any,
+    ) -> str: ...
+
+    def apply_chat_template(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        tokenize: bool = True,
+        **variables: Any,
+    ) -> list[int] | str:
+        """A conversation as the model was trained on it, as token ids or as text.
 
         Args:
             messages: Each with a ``role`` and a ``content``.
             add_generation_prompt: Whether to end with the start of the assistant's answer.
+            tokenize: Whether to return ids; False for the text.
             **variables: Handed to the template.
 
         Raises:
@@ -116,15 +173,12 @@ class Tokenizer:
         for index, message in enumerate(messages):
             if not isinstance(message, Mapping) or "role" not in message:
                 raise ValueError(f"messages[{index}] must be a mapping with 'role' and 'content', got {message!r}")
-        return _render(
-            self.chat_template,
-            {
-                "messages": list(messages),
-                "add_generation_prompt": add_generation_prompt,
-                **self.special_tokens,
-                **variables,
-            },
-        )
+        given = {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
+        # Templates test whether tools are None; an undefined name is not.
+        absent = {"tools": None, "documents": None}
+        text = _render(self.chat_template, {**self.special_tokens, **absent, **given, **variables})
+        # The template writes all special tokens itself.
+        return self.encode(text, add_special_tokens=False) if tokenize else text
 
 
 def _content(token: str | Mapping[str, Any]) -> str:
@@ -154,8 +208,17 @@ def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
 
 def _render(template: str, variables: Mapping[str, Any]) -> str:
     import jinja2
-    from jinja2.ext import loopcontrols
+    from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """``{% generation %}`` marks what the assistant wrote, for training; it changes no text."""
+
+        tags = {"generation"}  # noqa: RUF012: Jinja reads it off the class
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
     def raise_exception(message: str) -> NoReturn:
         raise jinja2.TemplateError(message)
@@ -164,11 +227,13 @@ def _render(template: str, variables: Mapping[str, Any]) -> str:
         # Jinja's own filter escapes HTML characters.
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+    )
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
     try:
         return environment.from_string(template).render(**variables)
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, TypeError) as error:
         raise ValueError(f"the chat template refused the conversation: {error}") from error
