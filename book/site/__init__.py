@@ -10,9 +10,10 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from book.site import colab, elements, home, offline, question_bank, status
+from book.site import accessible, colab, elements, home, offline, question_bank, status
 
 STATIC = Path(__file__).parent / "static"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", question_bank.add_script)
     # After the extensions that put the addresses there.
     app.connect("html-page-context", offline.drop_remote, priority=900)
+    app.connect("html-page-context", accessible.amend, priority=900)
     app.connect("build-finished", offline.copy_mathjax)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -37,3 +39,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
 def _add_static(app: Sphinx, config: Any) -> None:
     config.html_static_path.append(str(STATIC))
     config.html_css_files.append("book.css")
+    config.templates_path.append(str(TEMPLATES))

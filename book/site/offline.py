@@ -32,6 +32,7 @@ def configure(app: Sphinx, config: Any) -> None:
     """Point Sphinx to the vendored MathJax, and keep remote scripts out."""
     config.mathjax_path = "mathjax/tex-chtml.js"
     config.nb_ipywidgets_js = {}
+    _disconnect(app, "sphinx_thebe")
     # The menu's speech and exploration modules would load hundreds of files; MathML for screen readers stays.
     config.mathjax3_config = {
         **(config.mathjax3_config or {}),
@@ -42,11 +43,21 @@ def configure(app: Sphinx, config: Any) -> None:
     }
 
 
+def _disconnect(app: Sphinx, package: str) -> None:
+    """Unhook an extension that Jupyter Book always loads, and that cannot be switched off."""
+    for listeners in app.events.listeners.values():
+        for listener in [entry for entry in listeners if entry.handler.__module__.startswith(package)]:
+            listeners.remove(listener)
+
+
 def drop_remote(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Take scripts and style sheets of other hosts out of a page."""
+    """Take scripts and style sheets of other hosts, and those of extensions that are off, out of a page."""
     for kind in ("script_files", "css_files"):
-        kept = [file for file in context.get(kind, []) if "://" not in str(getattr(file, "filename", file) or "")]
-        context[kind] = kept
+        context[kind] = [file for file in context.get(kind, []) if not _is_unwanted(getattr(file, "filename", file))]
+
+
+def _is_unwanted(name: str | None) -> bool:
+    return "://" in (name or "") or "thebe" in (name or "")
 
 
 def copy_mathjax(app: Sphinx, failure: Exception | None) -> None:
