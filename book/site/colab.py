@@ -67,13 +67,21 @@ class ColabNote(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Make the paragraph."""
         if on_github(address(Path(self.env.srcdir))):
-            text = (
-                "On a page, choose Colab from the rocket menu; the first cell installs the package kb and leaves "
-                "Colab's own torch, numpy and matplotlib as they are."
+            return [
+                nodes.paragraph(
+                    "",
+                    "On a page, choose Colab from the rocket menu. The first cell installs the package kb and leaves "
+                    "Colab's own torch, numpy and matplotlib as they are.",
+                )
+            ]
+        how = "make book REPOSITORY=https://github.com/owner/name"
+        return [
+            nodes.paragraph(
+                "",
+                "",
+                nodes.Text("This copy of the site was built without a repository's address, so its pages have no "),
+                nodes.Text("Colab button: publish the repository and build with "),
+                nodes.literal("", how),
+                nodes.Text(", or from a clone of it."),
             )
-        else:
-            text = (
-                "This copy of the site was built without a repository's address, so its pages have no Colab button: "
-                "publish the repository, or build with make book REPOSITORY=https://github.com/owner/name."
-            )
-        return [nodes.paragraph("", text)]
+        ]
