@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,17 @@ def _tensors(reader: Any, values: dict[str, Any]) -> dict[str, np.ndarray]:
 
     heads = {"attn_q": values["llama.attention.head_count"], "attn_k": values["llama.attention.head_count_kv"]}
     tensors = {}
-    quiet = not datasets.shows_progress()
-    for tensor in tqdm(reader.tensors, desc="converting SmolLM2-135M", disable=quiet, leave=False):
-        numbers = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+    with ThreadPoolExecutor() as pool:
+        dequantised = list(
+            tqdm(
+                pool.map(lambda tensor: dequantize(tensor.data, tensor.tensor_type), reader.tensors),
+                desc="converting SmolLM2-135M",
+                total=len(reader.tensors),
+                disable=not datasets.shows_progress(),
+                leave=False,
+            )
+        )
+    for tensor, numbers in zip(reader.tensors, dequantised, strict=True):
         name = tensor.name.removesuffix(".weight")
         if name == "token_embd":
             tensors["model.embed_tokens.weight"] = numbers

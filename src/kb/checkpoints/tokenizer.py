@@ -214,7 +214,7 @@ def _render(template: str, variables: Mapping[str, Any]) -> str:
     class Generation(Extension):
         """``{% generation %}`` marks what the assistant wrote, for training; it changes no text."""
 
-        tags = {"generation"}  # noqa: RUF012: Jinja reads it off the class
+        tags = {"generation"}  # noqa: RUF012 (as Jinja declares it)
 
         def parse(self, parser: Any) -> Any:
             next(parser.stream)
