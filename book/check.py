@@ -12,7 +12,6 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +74,14 @@ def record(results: Sequence[Result], root: Path, seconds: float) -> None:
     """Write what was counted so far to ``_build/records/tests.json``."""
     from kb import runtime
 
-    counts = [asdict(result) | {"skipped": result.skipped} for result in results]
-    for count in counts:
-        count["seconds"] = round(count["seconds"], 1)
+    counts = [
+        {
+            **{key: getattr(result, key) for key in ("name", "passed", "failed", "skipped", "note")},
+            "seconds": round(result.seconds, 1),
+            "skips": [f"{skip.test}: {skip.reason}" for skip in result.skips],
+        }
+        for result in results
+    ]
     written: dict[str, Any] = {
         "date": records.today(),
         "seconds": round(seconds, 1),
@@ -88,7 +92,6 @@ def record(results: Sequence[Result], root: Path, seconds: float) -> None:
         "skipped": sum(result.skipped for result in results),
         "steps": counts,
         "pages": {c["name"].removeprefix("page "): c for c in counts if c["name"].startswith("page ")},
-        "skips": [{"step": r.name, "test": s.test, "reason": s.reason} for r in results for s in r.skips],
     }
     records.write(root / records.TESTS.relative_to(notebooks.ROOT), written)
 

@@ -53,12 +53,12 @@ def run_page(path: Path, root: Path, limit: float = PAGE_LIMIT) -> dict[str, Any
         except subprocess.TimeoutExpired as error:
             text = error.stdout or b""
             said, died = text.decode(errors="replace") if isinstance(text, bytes) else text, f"over {limit:g} s"
-        result: dict[str, Any] = {"status": "failed", "reason": died, "cells": 0, "seconds": None}
+        found: dict[str, Any] = {"result": "failed", "reason": died, "cells": 0, "seconds": None}
         if target.exists():
-            result = json.loads(target.read_text(encoding="utf-8"))
-    if result["status"] == "failed":
+            found = json.loads(target.read_text(encoding="utf-8"))
+    if found["result"] == "failed":
         print("\n".join(said.splitlines()[-SHOWN_LINES:]), flush=True)
-    return result
+    return found
 
 
 def run_pages(paths: Sequence[Path], root: Path, device: str) -> dict[str, dict[str, Any]]:
@@ -68,10 +68,10 @@ def run_pages(paths: Sequence[Path], root: Path, device: str) -> dict[str, dict[
     for place, path in enumerate(paths, start=1):
         name = notebooks.page_name(path, root / "chapters")
         print(f"{place} of {len(paths)}: {name} ...", flush=True)
-        result = run_page(path, root) | {"device": device, "date": records.today()}
-        results[name] = result
-        time = "" if result["seconds"] is None else f" in {result['seconds']} s"
-        print(f"{name}: {result['status']}{time} {result['reason']}".rstrip(), flush=True)
+        found = run_page(path, root) | {"device": device, "date": records.today()}
+        results[name] = found
+        time = "" if found["seconds"] is None else f" in {found['seconds']} s"
+        print(f"{name}: {found['result']}{time} {found['reason']}".rstrip(), flush=True)
     return results
 
 
@@ -128,15 +128,15 @@ def summary(record: dict[str, Any], names: Sequence[str], pages_only: bool) -> i
         counts = f"{tests['passed']} passed, {tests['failed']} failed, {tests['skipped']} skipped"
         print(f"tests: {counts} {tests['note']}".rstrip())
     for state in ("passed", "failed", "not run"):
-        found = [name for name in names if record["pages"][name]["status"] == state]
+        found = [name for name in names if record["pages"][name]["result"] == state]
         print(f"pages {state}: {len(found)}{''.join(f'{chr(10)}    {name} {_why(record, name)}' for name in found)}")
         failed += len(found) if state == "failed" else 0
     return 1 if failed else 0
 
 
 def _why(record: dict[str, Any], name: str) -> str:
-    result = record["pages"][name]
-    return result["reason"] or f"{result['seconds']} s"
+    page = record["pages"][name]
+    return page["reason"] or f"{page['seconds']} s"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def run(path: Path) -> dict[str, Any]:
     """Run the page at ``path`` in this process, from its own folder and as its main module.
 
     Returns:
-        ``status`` ("passed", "failed" or "not run"), ``reason``, ``cells`` that ran to their end, and ``seconds``.
+        ``result`` ("passed", "failed" or "not run"), ``reason``, ``cells`` that ran to their end, and ``seconds``.
     """
     cells = notebooks.code_cells(json.loads(path.read_text(encoding="utf-8")))
     page = types.ModuleType("__main__")
@@ -34,18 +34,18 @@ def run(path: Path) -> dict[str, Any]:
     sys.modules["__main__"] = page
     os.chdir(path.parent)
     start = time.perf_counter()
-    status, reason, done = "passed", "", 0
+    verdict, reason, done = "passed", "", 0
     for cell in cells:
         try:
             _run_cell(notebooks.source(cell), f"<code cell {done + 1}>", page.__dict__)
         except Exception as error:
             traceback.print_exc()
-            status, reason = "failed", f"code cell {done + 1}: {type(error).__name__}: {error}"
+            verdict, reason = "failed", f"code cell {done + 1}: {type(error).__name__}: {error}"
             if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] not in OWN:
-                status, reason = "not run", f"needs {error.name}"
+                verdict, reason = "not run", f"needs {error.name}"
             break
         done += 1
-    return {"status": status, "reason": reason, "cells": done, "seconds": round(time.perf_counter() - start, 1)}
+    return {"result": verdict, "reason": reason, "cells": done, "seconds": round(time.perf_counter() - start, 1)}
 
 
 def _run_cell(source: str, file: str, names: dict[str, Any]) -> None:
@@ -62,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--result", type=Path, help="write what came of it to this file, as JSON")
     options = parser.parse_args(arguments)
     target = options.result.resolve() if options.result else None
-    result = run(options.notebook.resolve())
+    found = run(options.notebook.resolve())
     if target:
-        target.write_text(json.dumps(result), encoding="utf-8")
-    print(f"{options.notebook.stem}: {result['status']} {result['reason']}".rstrip(), flush=True)
-    return {"passed": 0, "failed": 1, "not run": 3}[result["status"]]
+        target.write_text(json.dumps(found), encoding="utf-8")
+    print(f"{options.notebook.stem}: {found['result']} {found['reason']}".rstrip(), flush=True)
+    return {"passed": 0, "failed": 1, "not run": 3}[found["result"]]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def verdict(path: Path, limit: float = 60) -> tuple[str, str, int]:
     result = gpu.run_page(path, path.parents[2], limit)
-    return result["status"], result["reason"], result["cells"]
+    return result["result"], result["reason"], result["cells"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_pages_and_tests_are_recorded_past_a_failure(
     target = tmp_path / "gpu.json"
     assert gpu.main(["--record", str(target)], tmp_path) == 1
     record = json.loads(target.read_text())
-    assert {name: page["status"] for name, page in record["pages"].items()} == {
+    assert {name: page["result"] for name, page in record["pages"].items()} == {
         "serving/a_bad": "failed",
         "serving/b_good": "passed",
         "serving/c_needs": "not run",
