@@ -1,0 +1,152 @@
+"""The built site, page by page in a browser with the network cut, and as files."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from book import notebooks, publish, questions
+from book.site import colab
+from tests.book.site import browsing, static_checks
+
+NOTEBOOKS = [f"chapters/{notebooks.page_name(path)}" for path in notebooks.pages()]
+PAGES = [
+    "index",
+    *sorted(f"chapters/{path.parent.name}/index" for path in notebooks.CHAPTERS.glob("*/index.md")),
+    *(f"chapters/{name}" for name in ("questions", "status", "glossary", "bibliography")),
+    *NOTEBOOKS,
+]
+
+
+def test_no_link_leads_nowhere(site: Path):
+    assert static_checks.broken_links(site) == []
+
+
+def test_no_page_names_a_file_of_another_host(site: Path):
+    assert static_checks.remote_loads(site) == []
+
+
+def test_every_image_is_described(site: Path):
+    assert static_checks.images_without_alt(site) == []
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def opened(request: pytest.FixtureRequest, browser: Browser, root: str) -> Iterator[browsing.Visit]:
+    """Each page in turn, opened once for all its tests."""
+    with browsing.visiting(browser, root) as visit:
+        yield visit.open(f"{request.param}.html")
+
+
+class TestPage:
+    """What has to hold of every page."""
+
+    def test_mathematics_is_rendered(self, opened: browsing.Visit):
+        assert opened.unrendered() == []
+
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    def test_reads_in_both_themes(self, opened: browsing.Visit, theme: str):
+        opened.theme(theme)
+        assert opened.unreadable() == []
+        assert opened.inaccessible() == []
+
+    def test_dark_is_dark(self, opened: browsing.Visit):
+        assert opened.dark_is_dark() == []
+
+    def test_fits_a_phone(self, opened: browsing.Visit):
+        assert opened.overflow() == []
+
+    def test_asks_for_nothing_outside_and_reports_no_error(self, opened: browsing.Visit):
+        assert (opened.outside, opened.missing, opened.errors) == ([], [], [])
+
+
+@pytest.fixture
+def visit(browser: Browser, root: str) -> Iterator[browsing.Visit]:
+    """A fresh tab."""
+    with browsing.visiting(browser, root) as visit:
+        yield visit
+
+
+def test_search_finds_a_term_and_leads_to_it(visit: browsing.Visit):
+    page = visit.open("index.html").page
+    page.locator(".search-button__button:visible, .search-button:visible").first.click()
+    field = page.locator("input[type=search]:visible").first
+    field.fill("attention")
+    field.press("Enter")
+    first = page.locator("#search-results li a").first
+    expect(first).to_be_visible(timeout=10_000)
+    expect(page.locator("#search-results")).to_contain_text(re.compile("attention", re.IGNORECASE))
+    first.click()
+    expect(page.locator("article")).to_contain_text(re.compile("attention", re.IGNORECASE))
+    assert (visit.outside, visit.missing, visit.errors) == ([], [], [])
+
+
+def test_search_says_when_there_is_nothing(visit: browsing.Visit):
+    page = visit.open("search.html?q=zyxwvutsr").page
+    expect(page.locator("#search-results")).to_contain_text("did not match", timeout=10_000)
+
+
+@pytest.fixture(scope="module")
+def bank(browser: Browser, root: str) -> Iterator[Page]:
+    """The question bank, opened once."""
+    with browsing.visiting(browser, root) as visit:
+        yield visit.open("chapters/questions.html").page
+
+
+class TestQuestionBank:
+    """The filter, by what a reader sees of it."""
+
+    @pytest.fixture(autouse=True)
+    def cleared(self, bank: Page):
+        bank.locator("#question-filter button[type=reset]").click()
+        expect(bank.locator("li.kb-question:visible")).to_have_count(len(questions.load()))
+
+    def test_shows_every_question_in_both_languages(self, bank: Page):
+        shown = bank.locator("li.kb-question:visible").all_inner_texts()
+        for question in questions.load():
+            assert any(question.en in text and question.zh in text for text in shown), question.id
+
+    @pytest.mark.parametrize("word", ["transformer", "注意力"])
+    def test_filters_by_text(self, bank: Page, word: str):
+        total = bank.locator("li.kb-question").count()
+        bank.locator("#question-text").fill(word)
+        found = bank.locator("li.kb-question:visible").count()
+        assert 0 < found < total
+        expect(bank.locator("#question-count")).to_have_text(f"{found} of {total} questions")
+
+    def test_filters_by_topic(self, bank: Page):
+        topic = bank.locator("#question-topic option").nth(1).inner_text()
+        bank.locator("#question-topic").select_option(topic)
+        found = bank.locator("li.kb-question:visible")
+        assert 0 < found.count() < bank.locator("li.kb-question").count()
+        assert {item.get_attribute("data-topic") for item in found.all()} == {topic}
+
+    def test_shows_nothing_where_nothing_matches(self, bank: Page):
+        bank.locator("#question-text").fill("zyxwvutsr")
+        assert bank.locator("li.kb-question:visible").count() == 0
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+class TestNotebook:
+    """What a page offers to take along."""
+
+    def test_downloads_as_the_notebook_that_it_is(self, visit: browsing.Visit, name: str):
+        page = visit.open(f"{name}.html").page
+        address = page.locator("a[href$='.ipynb']").first.evaluate("link => link.href")
+        got = page.request.get(address)
+        assert got.ok
+        nb = nbformat.reads(got.text(), as_version=4)
+        nbformat.validate(nb)
+        ours = notebooks.read(notebooks.ROOT / f"{name}.ipynb")
+        assert [notebooks.source(cell) for cell in nb.cells[2:]] == [notebooks.source(cell) for cell in ours.cells[2:]]
+        assert publish.is_setup(notebooks.code_cells(nb)[0]["source"])
+
+    def test_opens_in_colab_only_where_the_address_is_known(self, site: Path, name: str):
+        links = static_checks.Document(site / f"{name}.html").links
+        found = [link for link in links if "colab.research.google.com" in link]
+        owner = colab.on_github(colab.address(notebooks.ROOT))
+        wanted = f"https://colab.research.google.com/github/{owner}/blob/{publish.BRANCH}/_sources/{name}.ipynb"
+        assert set(found) == ({wanted} if owner else set())
+        assert (site / publish.SOURCES / f"{name}.ipynb").is_file()
