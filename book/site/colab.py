@@ -4,9 +4,7 @@ The published site lives on the branch gh-pages, and with it the published noteb
 cell knows where to install ``kb`` from. A notebook of the main branch does not, so the button points to the former.
 """
 
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +12,12 @@ from docutils import nodes  # type: ignore[import-untyped]
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-BRANCH = "gh-pages"
-
-_SSH = re.compile(r"(?:ssh://)?git@(?P<host>[^/:]+)[:/](?P<path>.+)")
+from book.publish import BRANCH, SOURCES, address
 
 
-def address(root: Path) -> str | None:
-    """The repository's https address: the variable ``REPOSITORY``, else the git remote ``origin``, else None.
-
-    A remote that is a folder of this machine is no address.
-    """
-    given = os.environ.get("REPOSITORY", "").strip()
-    if not given:
-        asked = subprocess.run(
-            ["git", "-C", str(root), "remote", "get-url", "origin"], capture_output=True, text=True, check=False
-        )
-        given = asked.stdout.strip() if asked.returncode == 0 else ""
-    return https(given)
-
-
-def https(given: str) -> str | None:
-    """``given`` as an https address without ``.git`` or credentials, or None where it is no web address."""
-    ssh = _SSH.fullmatch(given)
-    if ssh:
-        given = f"https://{ssh['host']}/{ssh['path']}"
-    web = re.fullmatch(r"https?://(?:[^/@]*@)?([^/]+/.+?)(?:\.git)?/?", given)
-    return f"https://{web[1]}" if web else None
-
-
-def on_github(repository: str | None) -> str | None:
-    """``owner/name`` of a GitHub address, else None: Colab opens notebooks of no other host by address."""
-    found = re.fullmatch(r"https://github\.com/([^/]+/[^/]+)", repository or "")
-    return found[1] if found else None
+def on_github(repository: str) -> bool:
+    """Whether an address is a repository on GitHub: Colab opens notebooks of no other host by their address."""
+    return re.fullmatch(r"https://github\.com/[^/]+/[^/]+", repository) is not None
 
 
 def configure(app: Sphinx, config: Any) -> None:
@@ -56,7 +28,7 @@ def configure(app: Sphinx, config: Any) -> None:
     options["repository_url"] = repository if on_github(repository) else ""
     if on_github(repository):
         options["repository_branch"] = BRANCH
-        options["path_to_docs"] = "_sources"
+        options["path_to_docs"] = SOURCES
         options["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
         options["use_repository_button"] = True
 

@@ -7,6 +7,7 @@ instead would hide the text from the search index and its links from Sphinx's ch
 from typing import Any
 
 from docutils import nodes  # type: ignore[import-untyped]
+from sphinx import addnodes
 
 
 class Element(nodes.General, nodes.TextElement):
@@ -48,9 +49,16 @@ def raw(html: str) -> nodes.raw:
     return nodes.raw("", html, format="html")
 
 
-def link(text: str, uri: str, classes: str = "") -> nodes.reference:
-    """A link to an address relative to the page, or to another site."""
-    return nodes.reference("", text, refuri=uri, classes=classes.split(), internal=True)
+def doc_link(env: Any, target: str, text: str) -> addnodes.pending_xref:
+    """A link to a page of the book, which Sphinx resolves, and warns of where it cannot.
+
+    Args:
+        env: Sphinx's environment.
+        target: The page, such as ``/chapters/status``.
+        text: What to show.
+    """
+    options = {"refdomain": "std", "reftype": "doc", "refexplicit": True, "refwarn": True}
+    return addnodes.pending_xref("", nodes.inline("", text), reftarget=target, refdoc=env.docname, **options)
 
 
 def table(caption: str, head: list[str], rows: list[list[nodes.Node | str]], *, label: str = "") -> Element:

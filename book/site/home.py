@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes  # type: ignore[import-untyped]
-from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
 from book.notebooks import pages
-from book.site.elements import element, raw, table
+from book.site.elements import doc_link, element, raw, table
 
 
 @dataclass(frozen=True)
@@ -80,16 +79,7 @@ class ChapterCards(SphinxDirective):
         if index.is_file():
             count = len(pages(folder))
             state = f"{count} page{'' if count == 1 else 's'} so far"
-            title = addnodes.pending_xref(
-                "",
-                nodes.inline("", chapter.title),
-                refdomain="std",
-                reftype="doc",
-                reftarget=f"/chapters/{chapter.folder}/index",
-                refexplicit=True,
-                refwarn=True,
-                refdoc=self.env.docname,
-            )
+            title = doc_link(self.env, f"/chapters/{chapter.folder}/index", chapter.title)
         return element(
             "li",
             element("p", title, classes="kb-card-title"),

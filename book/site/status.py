@@ -4,18 +4,21 @@ It reads the records of ``make run`` and ``make gpu``, which are committed, and 
 machine, which is not. A record that is missing, or lacks a field, leaves a dash; nothing is computed in its place.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes  # type: ignore[import-untyped]
-from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
 from book import records
 from book.notebooks import page_name, pages
-from book.site.elements import element, table
+from book.site.elements import doc_link, element, table
+
+Record = dict[str, Any]
 
 _NONE = "–"
+_COUNTS = ("passed", "failed", "skipped")
 
 
 class BookStatus(SphinxDirective):
@@ -30,13 +33,13 @@ class BookStatus(SphinxDirective):
         gpu = self._read(folder / "gpu.json")
         tests = self._read(root / "_build" / "records" / "tests.json")
         return [
-            self._section("Pages", self._pages(found)),
+            self._section("Pages", self._pages(found, (tests or {}).get("pages", {}))),
             self._section("Made with", _made_with(found)),
             self._section("Tests", _tests(tests)),
             self._section("On a GPU", _gpu(gpu)),
         ]
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
+    def _read(self, path: Path) -> Record | None:
         self.env.note_dependency(str(path))
         return records.read(path)
 
@@ -46,43 +49,38 @@ class BookStatus(SphinxDirective):
         self.state.document.note_implicit_target(section, section)
         return section
 
-    def _pages(self, found: dict[str, dict[str, Any] | None]) -> list[nodes.Node]:
+    def _pages(self, found: dict[str, Record | None], tested: dict[str, Record]) -> list[nodes.Node]:
         rows: list[list[nodes.Node | str]] = []
         for name, record in found.items():
-            link = addnodes.pending_xref(
-                "",
-                nodes.inline("", name),
-                refdomain="std",
-                reftype="doc",
-                reftarget=f"/chapters/{name}",
-                refexplicit=True,
-                refwarn=True,
-                refdoc=self.env.docname,
-            )
+            link = doc_link(self.env, f"/chapters/{name}", name)
             if record is None:
                 rows.append([link, "not recorded yet", *[_NONE] * 6])
                 continue
-            compared = _value(record, "compared_cells")
             share = record.get("compared_share")
+            compared = f"{_value(record, 'compared_cells')} of {_value(record, 'printing_cells')}"
             rows.append(
                 [
                     link,
                     _seconds(record.get("seconds")),
                     _value(record, "code_cells"),
-                    f"{compared} of {_value(record, 'printing_cells')}" + (f" ({share:.0%})" if share else ""),
+                    compared if share is None else f"{compared} ({share:.0%})",
+                    _value(record, "ignored_cells"),
                     _value(record, "asserts"),
-                    _value(record, "figures"),
-                    _value(record, "words"),
+                    _value(tested.get(name, {}), "skipped"),
                     _value(record, "date"),
                 ]
             )
         if not rows:
             return [_sentence("There is no page yet.")]
-        head = ["Page", "Run time", "Code cells", "Printing cells compared", "Asserts", "Figures", "Words", "Run on"]
-        return [table("Each page, as the last make run left it", head, rows)]
+        head = ["Page", "Run time", "Code cells", "Compared", "Varying", "Asserts", "Skipped", "Run on"]
+        caption = (
+            "As the last make run left each page. Compared: printing cells held to the letter. Varying: cells whose "
+            "output differs from run to run. Skipped: in the last make test on this machine."
+        )
+        return [table(caption, head, rows, label="Pages")]
 
 
-def _made_with(found: dict[str, dict[str, Any] | None]) -> list[nodes.Node]:
+def _made_with(found: dict[str, Record | None]) -> list[nodes.Node]:
     """Hardware and versions, pages that share them in one row."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, record in found.items():
@@ -95,46 +93,47 @@ def _made_with(found: dict[str, dict[str, Any] | None]) -> list[nodes.Node]:
     return [table("Hardware and versions", ["Pages", "Hardware", "Versions"], rows)]
 
 
-def _tests(record: dict[str, Any] | None) -> list[nodes.Node]:
+def _tests(record: Record | None) -> list[nodes.Node]:
     if record is None:
         return [_sentence("Not recorded yet in this copy: make test writes it, then build the site again.")]
-    steps = record.get("steps", [])
     rows: list[list[nodes.Node | str]] = [
-        [
-            str(step.get("name", step.get("step", _NONE))),
-            *[_value(step, key) for key in ("passed", "failed", "skipped")],
-            _seconds(step.get("seconds")),
-        ]
-        for step in steps
+        [_value(step, "name"), *(_value(step, key) for key in _COUNTS), _seconds(step.get("seconds"))]
+        for step in record.get("steps", [])
     ]
-    skips = [str(skip) for step in steps for skip in step.get("skips", step.get("skip_reasons", []))]
+    rows.append(["All together", *(_value(record, key) for key in _COUNTS), _seconds(record.get("seconds"))])
     head = ["Step", "Passed", "Failed", "Skipped", "Time"]
-    date = f", {record['date']}" if record.get("date") else ""
-    return [
-        table(f"The last make test on the machine that built this site{date}", head, rows),
-        _list("What was skipped, and why", skips) if skips else _sentence("Nothing was skipped."),
-    ]
+    caption = f"The last make test on the machine that built this site: {_value(record, 'date')}"
+    return [table(caption, head, rows, label="Tests"), *_skips(record.get("skips", []))]
 
 
-def _gpu(record: dict[str, Any] | None) -> list[nodes.Node]:
+def _gpu(record: Record | None) -> list[nodes.Node]:
     if record is None:
         return [_sentence("Not recorded yet: make gpu writes it, on a machine that has one.")]
+    content = [_sentence(f"The last make gpu ran on {_value(record, 'device')}, {_value(record, 'date')}.")]
+    tests = record.get("tests")
+    if tests:
+        counts = ", ".join(f"{_value(tests, key)} {key}" for key in _COUNTS)
+        content.append(_sentence(f"Tests that need a GPU: {counts}, in {_seconds(tests.get('seconds'))}."))
+        content += _skips(tests.get("skips", []))
     rows: list[list[nodes.Node | str]] = [
-        [str(page.get("page", name)), _value(page, "result"), _seconds(page.get("seconds")), _value(page, "reason")]
-        for name, page in _entries(record.get("pages", {}))
+        [name, _value(page, "status"), _seconds(page.get("seconds")), _value(page, "date"), _value(page, "reason")]
+        for name, page in record.get("pages", {}).items()
     ]
-    device, date = _value(record, "device"), _value(record, "date")
-    return [
-        _sentence(f"The last make gpu ran on {device}, {date}."),
-        table("Each page's code on a GPU", ["Page", "Result", "Time", "Remark"], rows),
-    ]
+    if rows:
+        content.append(table("Each page's code, run on the GPU", ["Page", "Result", "Time", "Date", "Remark"], rows))
+    return content
 
 
-def _entries(pages_: Any) -> list[tuple[str, dict[str, Any]]]:
-    return list(pages_.items()) if isinstance(pages_, dict) else [("", page) for page in pages_]
+def _skips(skips: list[Record]) -> list[nodes.Node]:
+    """Every reason for which something was skipped, and how often."""
+    if not skips:
+        return [_sentence("Nothing was skipped.")]
+    reasons = Counter(str(skip.get("reason", "no reason given")) for skip in skips)
+    items = [element("li", f"{count} × {reason}") for reason, count in reasons.items()]
+    return [_sentence("Skipped, and why:"), element("ul", *items)]
 
 
-def _value(record: dict[str, Any], key: str) -> str:
+def _value(record: Record, key: str) -> str:
     value = record.get(key)
     return _NONE if value is None or value == "" else f"{value:,}" if isinstance(value, int) else str(value)
 
@@ -145,9 +144,3 @@ def _seconds(value: Any) -> str:
 
 def _sentence(text: str) -> nodes.paragraph:
     return nodes.paragraph("", text)
-
-
-def _list(title: str, items: list[str]) -> nodes.Node:
-    return element(
-        "div", element("p", title, classes="kb-list-title"), element("ul", *[element("li", item) for item in items])
-    )
