@@ -24,14 +24,17 @@ class BuildError(Exception):
 
 
 class _Tee:
-    """Pass what is written on, and keep it."""
+    """Pass what is written on, and keep it.
+
+    One line is kept back: where Sphinx says that the pages are, they will not stay.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self.kept = stream, [""]
 
     def write(self, text: str) -> int:
         self.kept.append(text)
-        return self.stream.write(text)
+        return len(text) if "The HTML pages are in" in text else self.stream.write(text)
 
     def flush(self) -> None:
         self.stream.flush()
@@ -73,9 +76,12 @@ def _sphinx(root: Path, output: Path, doctrees: Path) -> str:
     """Run Sphinx with Jupyter Book's configuration; what it warned of, empty when all is well."""
     # Jupyter Book takes seconds to import, and the argument parser should answer without it.
     from jupyter_book.sphinx import build_sphinx  # type: ignore[import-untyped]
+    from sphinx.util import console
 
+    if not sys.stderr.isatty():
+        console.nocolor()
     errors = _Tee(sys.stderr)
-    with contextlib.redirect_stderr(errors):
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(_Tee(sys.stdout)):
         result = build_sphinx(
             root,
             output,

@@ -53,10 +53,11 @@ def _disconnect(app: Sphinx, package: str) -> None:
 def drop_remote(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Take scripts and style sheets of other hosts, and those of extensions that are off, out of a page."""
     for kind in ("script_files", "css_files"):
-        context[kind] = [file for file in context.get(kind, []) if not _is_unwanted(getattr(file, "filename", file))]
+        context[kind] = [file for file in context.get(kind, []) if not is_unwanted(getattr(file, "filename", file))]
 
 
-def _is_unwanted(name: str | None) -> bool:
+def is_unwanted(name: str | None) -> bool:
+    """Whether a page may not load the script or style sheet of this name."""
     return "://" in (name or "") or "thebe" in (name or "")
 
 

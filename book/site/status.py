@@ -73,11 +73,7 @@ class BookStatus(SphinxDirective):
         if not rows:
             return [_sentence("There is no page yet.")]
         head = ["Page", "Run time", "Code cells", "Compared", "Varying", "Asserts", "Skipped", "Run on"]
-        caption = (
-            "As the last make run left each page. Compared: printing cells held to the letter. Varying: cells whose "
-            "output differs from run to run. Skipped: in the last make test on this machine."
-        )
-        return [table(caption, head, rows, label="Pages")]
+        return [table("Each page, as the last make run left it", head, rows, label="Pages")]
 
 
 def _made_with(found: dict[str, Record | None]) -> list[nodes.Node]:
