@@ -74,6 +74,7 @@ def execute(path: Path, name: str, say: Callable[[str], None]) -> tuple[Any, dic
         coalesce_streams=True,
         store_widget_state=False,
         on_cell_start=started,
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:
