@@ -52,6 +52,9 @@ class Tokenizer:
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text; special tokens written in it, such as ``<|im_end|>``, become their ids.
 
+        A byte that the vocabulary has no token for is dropped, as in transformers: SmolLM2 lacks a few, all of them
+        rare or impossible in UTF-8.
+
         Args:
             text: Any string, also an empty one.
             add_special_tokens: Whether to add those that the model's ``tokenizer.json`` puts around a text, if any.
@@ -192,6 +195,8 @@ def _json_or_empty(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(found).__name__}")
     return found
 
 
