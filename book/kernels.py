@@ -17,6 +17,7 @@ FIXED = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "COLUMNS": "100",
     "NO_COLOR": "1",
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm's, in notebooks without widgets; stderr is compared
 }
 
 
