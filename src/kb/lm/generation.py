@@ -50,20 +50,12 @@ def generate(
         ValueError: an empty or ragged prompt, an id (of a prompt or of ``stop_ids``) outside the vocabulary, more
             tokens than the model's context, or sampling without a generator.
     """
-    device = model.embed_tokens.weight.device
-    sequence_BT, flat = _prompt(tokens, model.config.vocab_size, device)
-    B, T = sequence_BT.shape
-    _check_length(T, max_new_tokens, model)
-    generators = _generators(generator, B, sampling)
-    stops = torch.tensor(_stops(stop_ids, model), dtype=torch.long, device=device)
-    dtype = model.embed_tokens.weight.dtype
-    # The last token is never fed back, so its keys and values need no room.
-    cache = (
-        KVCache(model.config, batch=B, capacity=T + max_new_tokens - 1, dtype=dtype, device=device)
-        if use_cache
-        else None
-    )
-    ended_B = torch.zeros(B, dtype=torch.bool, device=device)
+    sequence_BT, flat = _prompt(tokens, model.config.vocab_size, model.embed_tokens.weight.device)
+    _check_length(sequence_BT.shape[1], max_new_tokens, model)
+    generators = _generators(generator, len(sequence_BT), sampling)
+    stops = torch.tensor(_stops(stop_ids, model), dtype=torch.long, device=sequence_BT.device)
+    cache = _cache(model, sequence_BT, max_new_tokens) if use_cache else None
+    ended_B = torch.zeros(len(sequence_BT), dtype=torch.bool, device=sequence_BT.device)
     fresh_BT = sequence_BT
     for _ in range(max_new_tokens):
         logits_BV = model(fresh_BT, cache=cache, last_only=True)[:, -1]
@@ -75,6 +67,14 @@ def generate(
             break
         fresh_BT = chosen_B[:, None] if use_cache else sequence_BT
     return sequence_BT[0] if flat else sequence_BT
+
+
+def _cache(model: DecoderLM, sequence_BT: Tensor, max_new_tokens: int) -> KVCache:
+    weight = model.embed_tokens.weight
+    B, T = sequence_BT.shape
+    # The last token is never fed back, so its keys and values need no room.
+    capacity = T + max_new_tokens - 1
+    return KVCache(model.config, batch=B, capacity=capacity, dtype=weight.dtype, device=weight.device)
 
 
 def _choose(
