@@ -20,6 +20,7 @@ PAGE_RULES: tuple[Callable[[Page], list[str]], ...] = (
     cells.no_absolute_path,
     outputs.no_stored_error,
     outputs.no_stderr,
+    outputs.no_memory_address,
     outputs.png_only,
     outputs.small_pngs,
     outputs.alt_text,

@@ -1,5 +1,7 @@
 """Rules on what a page puts out: no accidents kept, figures that everyone can read, and numbers that are compared."""
 
+import re
+
 from book import notebooks
 from book.rules import measure
 from book.rules.model import Page
@@ -8,6 +10,7 @@ LARGEST_PNG = 60_000  # bytes
 SMALLEST_SHARE = 0.70  # of the printing cells that must be compared
 SHORTEST_ALT = 20  # characters: less cannot say what a plot shows
 
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _ALLOWED = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png"}
 
 
@@ -25,6 +28,20 @@ def no_stderr(page: Page) -> list[str]:
         for number, out in found
         if out.output_type == "stream" and out.name == "stderr"
     ]
+
+
+def no_memory_address(page: Page) -> list[str]:
+    """No output shows where an object lies in memory, which differs in every run.
+
+    A figure's cell ends in one where its last line is a call on the axes: end it in an ``assert`` or a ``print``.
+    """
+    problems = []
+    for number, cell in page.code:
+        for output in cell.outputs:
+            text = str(output.get("text", "")) + str(output.get("data", {}).get("text/plain", ""))
+            if found := _ADDRESS.search(text):
+                problems.append(f"cell {number}: a memory address, {text[: found.end()][-60:]!r}")
+    return problems
 
 
 def png_only(page: Page) -> list[str]:

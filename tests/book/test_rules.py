@@ -111,6 +111,8 @@ BROKEN: list[tuple[str, str, Callable[[Path], None]]] = [
     ("no_absolute_path", "C:\\", output(PRINTS, **STREAM, text="C:\\Users\\me")),
     ("no_stored_error", "ValueError", output(PRINTS, output_type="error", ename="ValueError", evalue="", traceback=[])),
     ("no_stderr", "stderr", output(PRINTS, output_type="stream", name="stderr", text="100%|###|")),
+    ("no_memory_address", "at 0x7f55", output(PRINTS, **STREAM, text="<Legend at 0x7f55>")),
+    ("no_memory_address", "at 0x7f55", data(FIGURE, text_plain="<matplotlib.legend.Legend at 0x7f55>")),
     ("png_only", "image/svg", data(FIGURE, **{"image_svg+xml": "<svg/>", "text_plain": "1"})),
     ("png_only", "image/jpeg", data(FIGURE, image_jpeg="aaaa")),
     ("png_only", "widget", data(FIGURE, **{"application_vnd.jupyter.widget-view+json": "{}"})),
