@@ -7,6 +7,7 @@ reasons, and what was counted is recorded for the status page.
 """
 
 import argparse
+import dataclasses
 import os
 import resource
 import sys
@@ -78,7 +79,7 @@ def record(results: Sequence[Result], root: Path, seconds: float) -> None:
         {
             **{key: getattr(result, key) for key in ("name", "passed", "failed", "skipped", "note")},
             "seconds": round(result.seconds, 1),
-            "skips": [f"{skip.test}: {skip.reason}" for skip in result.skips],
+            "skips": [dataclasses.asdict(skip) for skip in result.skips],
         }
         for result in results
     ]
@@ -91,6 +92,7 @@ def record(results: Sequence[Result], root: Path, seconds: float) -> None:
         "failed": sum(result.failed for result in results),
         "skipped": sum(result.skipped for result in results),
         "steps": counts,
+        "skips": [skip for count in counts for skip in count["skips"]],
         "pages": {c["name"].removeprefix("page "): c for c in counts if c["name"].startswith("page ")},
     }
     records.write(root / records.TESTS.relative_to(notebooks.ROOT), written)

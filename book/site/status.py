@@ -112,7 +112,7 @@ def _gpu(record: Record | None) -> list[nodes.Node]:
         content.append(_sentence(f"Tests that need a GPU: {counts}, in {_seconds(tests.get('seconds'))}."))
         content += _skips(tests.get("skips", []))
     rows: list[list[nodes.Node | str]] = [
-        [name, _value(page, "status"), _seconds(page.get("seconds")), _value(page, "date"), _value(page, "reason")]
+        [name, _value(page, "result"), _seconds(page.get("seconds")), _value(page, "date"), _value(page, "reason")]
         for name, page in record.get("pages", {}).items()
     ]
     if rows:
@@ -124,7 +124,7 @@ def _skips(skips: list[Record]) -> list[nodes.Node]:
     """Every reason for which something was skipped, and how often."""
     if not skips:
         return [_sentence("Nothing was skipped.")]
-    reasons = Counter(str(skip.get("reason", "no reason given")) for skip in skips)
+    reasons = Counter(skip["reason"] for skip in skips)
     items = [element("li", f"{count} × {reason}") for reason, count in reasons.items()]
     return [_sentence("Skipped, and why:"), element("ul", *items)]
 

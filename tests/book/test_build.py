@@ -7,11 +7,13 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+from book import check
 from book.build import BuildError, build
 from book.notebooks import ROOT
 from book.site.accessible import named_toggles, without_roles
 from book.site.colab import on_github
 from book.site.offline import is_unwanted, mathjax
+from book.steps import Result, Skip
 
 TOC = "format: jb-book\nroot: index\nchapters:\n  - file: chapters/questions\n  - file: chapters/status\n"
 INDEX = "# A small book\n\n```{chapter-cards}\n```\n\n```{races}\n```\n\n```{colab-note}\n```\n\n$$x^2$$\n"
@@ -99,17 +101,15 @@ def test_status_shows_what_was_recorded(page):
     (folder / "interview").mkdir(parents=True)
     record = {"seconds": 28.44, "code_cells": 27, "printing_cells": 20, "compared_cells": 16, "compared_share": 0.8}
     (folder / "interview" / "plain.json").write_text(json.dumps(record | {"versions": {"torch": "2.13.0"}}))
-    (folder / "gpu.json").write_text(json.dumps({"device": "H200", "pages": {"interview/plain": {"status": "failed"}}}))
-    tests = {"passed": 310, "steps": [], "skips": [{"test": "a", "reason": "no browser"}] * 2}
-    (page / "_build" / "records").mkdir(parents=True)
-    (page / "_build" / "records" / "tests.json").write_text(json.dumps(tests))
+    (folder / "gpu.json").write_text(json.dumps({"device": "H200", "pages": {"interview/plain": {"result": "failed"}}}))
+    check.record([Result("unit tests", 310, 0, [Skip("a", "no browser"), Skip("b", "no browser")])], page, 1.0)
     tables = {
         found["aria-label"]: found.get_text(" ", strip=True)
         for found in soup(build(page).parent / "chapters" / "status.html").select(".kb-scroll")
     }
     assert "interview/plain 28.4 s 27 16 of 20 (80%) –" in tables["Pages"]
     assert "torch 2.13.0" in tables["Hardware and versions"]
-    assert "All together 310 –" in tables["Tests"]
+    assert "All together 310 0 2 1.0 s" in tables["Tests"]
     assert "interview/plain failed –" in tables["Each page's code, run on the GPU"]
     assert "2 × no browser" in (page / "_build" / "html" / "chapters" / "status.html").read_text(encoding="utf-8")
 

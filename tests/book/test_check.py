@@ -106,7 +106,8 @@ def test_every_step_runs_and_is_recorded_though_the_first_fails(
     assert "skipped, 1: no browser" in said
     record = json.loads((tmp_path / "_build/records/tests.json").read_text())
     assert (record["passed"], record["failed"], record["skipped"]) == (7, 1, 1)
-    assert record["steps"][-1]["skips"] == ["t: no browser"]
+    assert record["steps"][-1]["skips"] == [{"test": "t", "reason": "no browser"}]
+    assert record["skips"] == record["steps"][-1]["skips"]
     assert record["pages"]["serving/small"]["passed"] == 1
 
 
