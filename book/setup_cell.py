@@ -8,7 +8,7 @@ address, as none is known before publishing; ``book.publish`` writes it into the
 from pathlib import Path
 
 _TEXT = """\
-# Where `kb` is missing, as on Colab, this installs it and changes no package that is there; elsewhere it does nothing.
+# Where `kb` is missing, as on Colab, this installs it and changes no package that is there.
 import importlib.metadata
 import importlib.util
 import re
@@ -30,7 +30,7 @@ def run(*command):
 
 if importlib.util.find_spec("kb") is None:
     if not ADDRESS:
-        raise ModuleNotFoundError("kb is missing: in a clone run `pip install -e .`, else open the published page")
+        raise ModuleNotFoundError("kb is missing: run `pip install -e .`, or open the published page")
     release = re.compile(r"(\\d+!)?\\d+(\\.\\d+)*((a|b|rc|\\.post|\\.dev)\\d+)*(\\+[\\w.]+)?")
     installed = {}
     for found in importlib.metadata.distributions():
@@ -38,11 +38,12 @@ if importlib.util.find_spec("kb") is None:
         if release.fullmatch(version) and re.fullmatch(r"[A-Za-z0-9][\\w.-]*", name):
             installed.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
     with tempfile.TemporaryDirectory() as folder:
-        constraints = Path(folder, "constraints.txt")
+        constraints, clone = Path(folder, "constraints.txt"), f"{folder}/kb"
         constraints.write_text("".join(f"{name}=={version}\\n" for name, version in installed.items()))
-        run("git", "clone", "--quiet", "--filter=blob:none", "--no-checkout", ADDRESS, f"{folder}/kb")
-        run("git", "-C", f"{folder}/kb", "checkout", "--quiet", REVISION)
-        run(sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints), f"{folder}/kb[pages]")
+        run("git", "clone", "--quiet", "--filter=blob:none", "--no-checkout", ADDRESS, clone)
+        run("git", "-C", clone, "checkout", "--quiet", REVISION)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+        run(*pip, "--constraint", str(constraints), f"{clone}[pages]")
     importlib.invalidate_caches()
 """
 
