@@ -5,16 +5,17 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 SITE := _build/html
 PAGE ?=
+RACE ?=
 PORT ?= 8000
 # The address of the published repository, for Colab. Empty: taken from the git remote `origin`, if there is one.
 REPOSITORY ?=
 export REPOSITORY
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test run serve bench gpu lock clean
+.PHONY: help env book test run serve bench gpu colab publish lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-7s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 env: $(STAMP) ## set up .venv with the exact environment
 
@@ -43,11 +44,17 @@ serve: book ## build the website and serve it on PORT (8000)
 	@echo "http://localhost:$(PORT)/"
 	@$(PY) -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
 
-bench: env ## run the races and record them in benchmarks/results
-	@$(PY) -m benchmarks
+bench: env ## run the races and record them in benchmarks/results; RACE=decode for one
+	@$(PY) -m benchmarks $(RACE)
 
 gpu: ## on a machine with a GPU: the GPU tests, then every page's code on the GPU (any Python with torch; no environment is made)
 	@PYTHONPATH=src:. $(PYTHON) -m book.gpu $(PAGE)
+
+colab: env ## run every published page where kb is missing and numpy and matplotlib are other versions (minutes)
+	@KB_COLAB=1 $(PY) -m pytest -q tests/book/test_colab.py
+
+publish: book ## write the repository's address into the built site; PUSH=1 puts it on the branch gh-pages
+	@$(PY) -m book.publish
 
 lock: env ## resolve requirements.in anew into requirements.txt
 	@$(PY) -m book.lock

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src"
 MODULES = sorted((SRC / "kb").rglob("*.py"))
-MACHINERY = sorted((ROOT / "book").rglob("*.py"))
+MACHINERY = sorted(path for part in ("book", "benchmarks") for path in (ROOT / part).rglob("*.py"))
 
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 50

@@ -1,6 +1,5 @@
 """What the home page shows that is counted and not written: the chapters, the races, and the picture of the cache."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from docutils import nodes  # type: ignore[import-untyped]
 from sphinx.util.docutils import SphinxDirective
 
+from benchmarks import record
 from book.notebooks import pages
 from book.site.elements import doc_link, element, raw, table
 
@@ -96,27 +96,25 @@ class Races(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Make the table."""
         folder = Path(self.env.srcdir) / "benchmarks" / "results"
-        rows: list[list[nodes.Node | str]] = []
-        for path in sorted(folder.glob("*.json")):
-            self.env.note_dependency(str(path))
-            rows.append(_race(path.stem, json.loads(path.read_text(encoding="utf-8"))))
-        if not rows:
+        found = record.read_all(folder)
+        for name in found:
+            self.env.note_dependency(str(folder / f"{name}.json"))
+        if not found:
             return [
                 nodes.paragraph("", "No race has been recorded yet. The first ones will appear here as they are run.")
             ]
-        head = ["Race", "Ours", "Theirs", "Median ratio", "Device", "Date"]
-        return [table("Races, ours against the library, as recorded", head, rows)]
+        head = ["Race", "Ours", "Theirs", "Ours / theirs", "Hardware", "Date"]
+        return [table("Races, ours against the library, as recorded", head, [_race(race) for race in found.values()])]
 
 
-def _race(name: str, record: dict[str, Any]) -> list[nodes.Node | str]:
-    ratio = record.get("median_ratio")
+def _race(race: dict[str, Any]) -> list[nodes.Node | str]:
     return [
-        str(record.get("title", name)),
-        str(record.get("ours", "–")),
-        str(record.get("theirs", "–")),
-        f"{ratio:.2f}" if isinstance(ratio, int | float) else "–",
-        str(record.get("device", "–")),
-        str(record.get("date", "–")),
+        race["title"],
+        f"{race['ours']}, {race['ours_ms_per_unit']:.3g} ms per {race['unit']}",
+        f"{race['theirs']}, {race['theirs_ms_per_unit']:.3g} ms per {race['unit']}",
+        f"{race['median_ratio']:.2f}, median of {len(race['ours_seconds'])} pairs",
+        race["hardware"],
+        race["date"],
     ]
 
 

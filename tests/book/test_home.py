@@ -1,4 +1,4 @@
-"""The home page's example runs as it stands there and prints what stands there."""
+"""The example of the home page and of the README runs as it stands there and prints what stands there."""
 
 import contextlib
 import io
@@ -7,12 +7,22 @@ import re
 from book.notebooks import ROOT
 
 
-def test_the_example_on_the_home_page_is_true():
-    text = (ROOT / "index.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    (shown,) = re.findall(r"^```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+def blocks(name: str, language: str) -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_is_true_on_the_home_page_and_in_the_readme() -> None:
+    (code,), (shown,) = blocks("index.md", "python"), blocks("index.md", "text")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "index.md", "exec"), {})
     assert "assert" in code
     assert printed.getvalue() == shown
+    assert blocks("README.md", "python") == [code + "".join(f"# {line}\n" for line in shown.splitlines())]
+
+
+def test_the_readme_lists_the_make_targets() -> None:
+    targets = re.findall(r"^([a-z]+):.*?## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = re.findall(r"^\| `make ([a-z]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(set(targets) - {"help", "env"})

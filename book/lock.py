@@ -1,0 +1,72 @@
+"""``make lock``: resolve ``requirements.in`` anew into ``requirements.txt``, the exact environment of site and CI.
+
+pip itself resolves, in a dry run that sees nothing of what is installed. What only some platforms need is left to pip:
+the local part of a version (torch's ``+cpu``), and the CUDA libraries that torch brings on others.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from book.notebooks import ROOT
+
+HEADER = """\
+# The exact environment of the site and of CI (Python 3.11 to 3.13). The direct needs are in requirements.in;
+# made by `make lock`.
+"""
+_OF_THE_PLATFORM = re.compile(r"nvidia-.*|cuda-.*|triton|pip")
+
+
+def pins(report: dict[str, Any]) -> list[str]:
+    """The lines of ``requirements.txt`` for a report of pip, one a distribution, sorted as pip sorts.
+
+    Raises:
+        ValueError: the report names nothing to install.
+    """
+    found = {item["metadata"]["name"]: item["metadata"]["version"] for item in report.get("install", [])}
+    if not found:
+        raise ValueError("report: pip resolved nothing; wanted at least one distribution")
+    kept = {name: version for name, version in found.items() if not _OF_THE_PLATFORM.fullmatch(canonicalize_name(name))}
+    return [f"{name}=={kept[name].partition('+')[0]}" for name in sorted(kept, key=str.lower)]
+
+
+def changes(before: Iterable[str], after: Iterable[str]) -> list[str]:
+    """What differs between two lists of pins, a line each, for people."""
+    old, new = (dict(line.split("==") for line in lines if "==" in line) for lines in (before, after))
+    return [
+        f"{name}: {old.get(name, 'new')} -> {new.get(name, 'gone')}"
+        for name in sorted(old.keys() | new.keys(), key=str.lower)
+        if old.get(name) != new.get(name)
+    ]
+
+
+def main(root: Path = ROOT) -> int:
+    """Write ``requirements.txt``; 0, or pip's exit status where it cannot resolve, and then nothing is written."""
+    target = root / "requirements.txt"
+    before = target.read_text(encoding="utf-8").splitlines() if target.exists() else []
+    print("resolving requirements.in (a minute or two) ...", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.json")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
+        line = [*pip, "--ignore-installed", "--report", str(report), "-r", str(root / "requirements.in")]
+        status = subprocess.run(line, check=False).returncode
+        if status:
+            print("requirements.txt is as it was: pip could not resolve requirements.in", file=sys.stderr)
+            return status
+        lines = pins(json.loads(report.read_text(encoding="utf-8")))
+    partial = target.with_suffix(".partial")
+    partial.write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
+    partial.replace(target)
+    print("\n".join(changes(before, lines)) or "nothing changed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
