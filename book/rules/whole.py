@@ -35,7 +35,8 @@ def question_bank(book: Book) -> list[str]:
     """Every question of the bank is well-formed, and open or answered where the bank says.
 
     Open is a question whose page is not written yet. A page that is written answers all its questions: it holds the
-    target ``(q-<id>)=`` of each. Where the bank and a page disagree on where a question is answered, the bank is wrong.
+    target ``(q-<id>)=`` of each. Where the bank and a page disagree on where a question is answered, the bank is wrong;
+    and so it is where a page answers a question that is not in it.
     """
     problems, seen = [], set()
     anchors = {
@@ -54,4 +55,9 @@ def question_bank(book: Book) -> list[str]:
         problems += [f"question {question['id']}: answered on {doc}, the bank says {document}" for doc in elsewhere]
         if document in book.notebooks and anchor not in anchors[document]:
             problems.append(f"question {question['id']}: {document} exists and holds no target ({anchor})=")
+    problems += [
+        f"{doc}: the question ({anchor})= is not in questions.yml"
+        for doc, held in sorted(anchors.items())
+        for anchor in sorted(held - seen)
+    ]
     return problems

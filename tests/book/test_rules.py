@@ -201,6 +201,7 @@ BROKEN: list[tuple[str, str, Callable[[Path], None]]] = [
     ("book:documents_resolve", "better.ipynb", text("index.md", "good.ipynb", "better.ipynb")),
     ("book:documents_resolve", "nobody1999", text("index.md", "# Home", "# Home\n\n{cite}`nobody1999`")),
     ("book:question_bank", "holds no target", source(QUESTION, "(q-good-page)=", "(q-other)=")),
+    ("book:question_bank", "(q-other)= is not in", source(QUESTION, "(q-good-page)=", "(q-other)=")),
     ("book:question_bank", "no zh", text("chapters/questions.yml", "zh: 是什么, ", "")),
     ("book:question_bank", "not a new slug", text("chapters/questions.yml", "not-yet", "good-page")),
     ("book:question_bank", "answered on", text("chapters/questions.yml", "page: serving/good", "page: serving/later")),
