@@ -30,7 +30,7 @@ def run(*command):
 
 if importlib.util.find_spec("kb") is None:
     if not ADDRESS:
-        raise ModuleNotFoundError("kb is missing: run `pip install -e .`, or open the published page")
+        raise ModuleNotFoundError("no kb: run `pip install -e .`, or open the published page")
     release = re.compile(r"(\\d+!)?\\d+(\\.\\d+)*((a|b|rc|\\.post|\\.dev)\\d+)*(\\+[\\w.]+)?")
     installed = {}
     for found in importlib.metadata.distributions():
@@ -39,7 +39,7 @@ if importlib.util.find_spec("kb") is None:
             installed.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
     with tempfile.TemporaryDirectory() as folder:
         constraints, clone = Path(folder, "constraints.txt"), f"{folder}/kb"
-        constraints.write_text("".join(f"{name}=={version}\\n" for name, version in installed.items()))
+        constraints.write_text("\\n".join(map("==".join, installed.items())))
         run("git", "clone", "--quiet", "--filter=blob:none", "--no-checkout", ADDRESS, clone)
         run("git", "-C", clone, "checkout", "--quiet", REVISION)
         pip = [sys.executable, "-m", "pip", "install", "--quiet"]

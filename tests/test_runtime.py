@@ -42,6 +42,9 @@ def test_versions_are_those_that_run() -> None:
 
 def test_the_report_names_hardware_and_versions(capsys: pytest.CaptureFixture[str]) -> None:
     runtime.report()
-    first, second = capsys.readouterr().out.splitlines()
+    first, *rest = capsys.readouterr().out.splitlines()
     assert first == runtime.hardware()
-    assert f"python {platform.python_version()}" in second
+    assert rest[0].startswith(f"python {platform.python_version()}, torch {torch.__version__}")
+    named = dict(item.split(" ") for line in rest for item in line.split(", "))
+    assert named == runtime.versions()
+    assert max(map(len, rest)) <= 96

@@ -5,7 +5,8 @@ counted here from the shapes that the kernel was called with, on every device al
 as the full square, T × S pairs, of which fast kernels skip up to half. Elementwise work is left out: it is small, and
 good kernels fuse it away.
 
-Bytes are those of an ideal cache-less machine: each operand read once, each result written once.
+Bytes are the least possible: in each product every operand is read once and the result written once, and nothing stays
+on the chip between products.
 """
 
 import math

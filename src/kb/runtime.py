@@ -68,4 +68,6 @@ def hardware() -> str:
 def report() -> None:
     """Print the hardware and the versions: what any number on a page was made with."""
     print(hardware())
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    named = [f"{name} {version}" for name, version in versions().items()]
+    for start in range(0, len(named), 4):  # short lines, as on a phone
+        print(", ".join(named[start : start + 4]))

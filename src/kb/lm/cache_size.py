@@ -72,7 +72,7 @@ class CacheShape:
 # From each model's released config.json or its report.
 RELEASED = (
     CacheShape("GPT-3 175B", layers=96, heads=96, kv_heads=96, head_dim=128),  # Brown et al. 2020, table 2.1
-    CacheShape("PaLM 540B", layers=118, heads=48, kv_heads=1, head_dim=256),  # Chowdhery et al. 2022, table 1
+    CacheShape("PaLM 540B", layers=118, heads=48, kv_heads=1, head_dim=256),  # Chowdhery et al. 2023, table 1
     CacheShape("Falcon 7B", layers=32, heads=71, kv_heads=1, head_dim=64),  # config.json
     CacheShape("Llama 2 7B", layers=32, heads=32, kv_heads=32, head_dim=128),  # config.json
     CacheShape("Llama 2 70B", layers=80, heads=64, kv_heads=8, head_dim=128),  # config.json
@@ -85,7 +85,7 @@ RELEASED = (
     ),  # DeepSeek-AI 2024, DeepSeek LLM, table 2
     CacheShape("DeepSeek-V2", layers=60, heads=128, kv_heads=128, head_dim=128, latent=512, rotary=64),  # section 3.1.2
     CacheShape("DeepSeek-V3", layers=61, heads=128, kv_heads=128, head_dim=128, latent=512, rotary=64),  # section 4.2
-    CacheShape("Qwen3 0.6B", layers=28, heads=16, kv_heads=8, head_dim=128),  # Yang et al. 2025, table 1
+    CacheShape("Qwen3 0.6B", layers=28, heads=16, kv_heads=8, head_dim=128),  # Yang et al. 2025, table 1; config.json
     CacheShape("Qwen3 8B", layers=36, heads=32, kv_heads=8, head_dim=128),  # the same
     CacheShape("SmolLM2 135M", layers=30, heads=9, kv_heads=3, head_dim=64),  # config.json
 )

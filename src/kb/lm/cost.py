@@ -5,8 +5,8 @@ the pass; that difference is the whole story of prefill and decode. Attention ad
 and key, and reads every key and value once. The count follows the convention of ``kb.counting``: T × S pairs, causal or
 not, and no elementwise work.
 
-Sources: Kaplan et al. 2020, section 2.1 and table 1 (operations per token); Pope et al. 2023, section 2 (memory
-traffic); Williams et al. 2009 (arithmetic intensity).
+Sources: Kaplan et al. 2020, section 2.1 and table 1 (operations per token, with half of this attention term); Pope et
+al. 2023, section 2 (memory traffic); Williams et al. 2009 (arithmetic intensity).
 Shapes: T new tokens, S tokens with the cached ones, D model width, F inner width, N and G heads, H head width.
 """
 
