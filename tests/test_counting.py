@@ -61,3 +61,30 @@ def test_bytes_follow_the_dtype_and_elementwise_work_is_free() -> None:
 def test_intensity() -> None:
     assert Work(6, 3).intensity == 2.0
     assert Work(0, 0).intensity == math.inf
+
+
+def test_products_inside_composite_operators_are_seen_in_every_mode() -> None:
+    a, b = torch.randn(3, 4, 5), torch.randn(3, 5, 2)
+    for inference in (True, False):
+        with torch.inference_mode(inference):
+            assert count(lambda: torch.einsum("bij,bjk->bik", a, b)).flops == 2 * 3 * 4 * 5 * 2
+            assert count(lambda: torch.tensordot(a[0], b[0], dims=1)).flops == 2 * 4 * 5 * 2
+            assert count(lambda: torch.inner(a[0], a[1])).flops == 2 * 4 * 5 * 4
+
+
+def test_products_in_place_and_summed_over_a_batch() -> None:
+    a, b, out = torch.randn(3, 4, 5), torch.randn(3, 5, 2), torch.zeros(4, 2)
+    assert count(lambda: out.addmm_(a[0], b[0])).flops == 2 * 4 * 5 * 2
+    assert count(lambda: torch.addbmm(out, a, b)).flops == 3 * 2 * 4 * 5 * 2
+    assert count(lambda: torch.vdot(a[0, 0], a[0, 1])).flops == 2 * 5
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_a_mask_is_no_traffic_and_values_may_be_wider_than_keys(inference: bool) -> None:
+    q, k, v = torch.randn(1, 2, 3, 8), torch.randn(1, 2, 7, 8), torch.randn(1, 2, 7, 16)
+    mask = torch.ones(3, 7, dtype=torch.bool)
+    with torch.inference_mode(inference):
+        plain = count(lambda: F.scaled_dot_product_attention(q, k, k))
+        assert count(lambda: F.scaled_dot_product_attention(q, k, k, attn_mask=mask)) == plain
+        wide = count(lambda: F.scaled_dot_product_attention(q, k, v))
+    assert wide.flops == 2 * 2 * 3 * 7 * (8 + 16)

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "linear", "matmul", "mv", "dot", "addmv")
+_PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "addbmm", "linear", "matmul", "mv", "dot", "vdot", "addmv")
 _ATTENTION = (
     "scaled_dot_product_attention",
     "_scaled_dot_product_flash_attention",
@@ -58,14 +58,23 @@ class _Counter(TorchDispatchMode):
         self.bytes = 0
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = operator.overloadpacket.__name__.rstrip("_")  # mm_ is mm in place
+        counted = name in _PRODUCTS or name in _ATTENTION
+        if not counted:
+            # In inference mode einsum and its kin arrive whole: take them apart to see their products.
+            with self:
+                parts = operator.decompose(*args, **(kwargs or {}))
+            if parts is not NotImplemented:
+                return parts
         result = operator(*args, **(kwargs or {}))
-        name = operator.overloadpacket.__name__
-        if name in _PRODUCTS or name in _ATTENTION:
+        if counted:
             operands = [value for value in args if isinstance(value, Tensor)]
             output = result[0] if isinstance(result, tuple) else result
-            self.flops += (
-                _attention_flops(*operands[:2]) if name in _ATTENTION else _product_flops(name, operands, output)
-            )
+            if name in _ATTENTION:
+                operands = operands[:3]  # a mask is made, not fetched
+                self.flops += _attention_flops(operands[0], operands[1], output)
+            else:
+                self.flops += _product_flops(name, operands, output)
             self.bytes += sum(operand.numel() * operand.element_size() for operand in operands)
             self.bytes += output.numel() * output.element_size()
         return result
@@ -73,10 +82,11 @@ class _Counter(TorchDispatchMode):
 
 def _product_flops(name: str, operands: list[Tensor], output: Tensor) -> int:
     # The first factor's last axis is what is summed over; in addmm and its kin, an addend comes before it.
-    first = operands[1] if name in ("addmm", "baddbmm", "addmv") else operands[0]
-    return 2 * output.numel() * first.shape[-1]
+    first = operands[1] if name in ("addmm", "baddbmm", "addbmm", "addmv") else operands[0]
+    batches = len(first) if name == "addbmm" else 1  # its products are summed into one
+    return 2 * output.numel() * first.shape[-1] * batches
 
 
-def _attention_flops(q_BNTH: Tensor, k_BGSH: Tensor) -> int:
-    # q · k and weights · v: two products of 2 B N T S H each.
-    return 4 * q_BNTH.numel() * k_BGSH.shape[-2]
+def _attention_flops(q_BNTH: Tensor, k_BGSH: Tensor, output_BNTV: Tensor) -> int:
+    # q · k and weights · v: 2 B N T S for each feature of a query, and of a value.
+    return 2 * (q_BNTH.numel() + output_BNTV.numel()) * k_BGSH.shape[-2]

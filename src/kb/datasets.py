@@ -15,6 +15,7 @@ hashed again, and a wrong one is an error, never replaced behind the user's back
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -162,7 +163,8 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DatasetError(
-            f"{what} needs {needed / 1e6:,.0f} MB in {folder}, and {free / 1e6:,.0f} MB are free; {_OTHER_FOLDER}"
+            f"{what} needs {math.ceil(needed / 1e6):,} MB in {folder}, and {free // 10**6:,} MB are free; "
+            + _OTHER_FOLDER
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kb import checkpoints
-from kb.lm import DecoderLM
+from kb.lm import DecoderLM, generate
 
 LLAMA3_SCALING = {
     "rope_type": "llama3",
@@ -172,3 +172,21 @@ def test_converted_checkpoint_loads_fast(dtype: torch.dtype, smollm2: checkpoint
     finally:
         torch.set_num_threads(threads)
     assert all(tensor.dtype == dtype for tensor in found.weights.values())
+
+
+def test_the_end_of_a_turn_is_read_from_the_generation_config(save: Save, tmp_path: Path) -> None:
+    theirs = save("qwen2", eos_token_id=1)
+    theirs.generation_config.eos_token_id = list(range(61))
+    theirs.generation_config.save_pretrained(tmp_path)
+    found = checkpoints.load(tmp_path)
+    assert found.generation["eos_token_id"] == list(range(61))
+    written = generate(DecoderLM.from_checkpoint(found), [2, 3], 5)
+    assert len(written) == 3  # whatever comes first ends it
+    (tmp_path / "generation_config.json").unlink()
+    assert DecoderLM.from_checkpoint(checkpoints.load(tmp_path)).config.eos_ids == (1,)
+
+
+def test_a_device_that_holds_nothing_is_refused(save: Save, tmp_path: Path) -> None:
+    save("llama")
+    with pytest.raises(ValueError, match="meta"):
+        checkpoints.load(tmp_path, device="meta")

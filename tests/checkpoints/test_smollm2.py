@@ -1,6 +1,8 @@
 """The pinned checkpoint against its GGUF file, decoded here in another way, and against transformers."""
 
+import contextlib
 import filecmp
+import io
 import os
 import shutil
 import signal
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,11 @@ import pytest
 import torch
 from gguf import GGUFReader
 from gguf.quants import dequantize
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from kb import checkpoints, datasets
-from kb.checkpoints import Checkpoint
+from kb.checkpoints import Checkpoint, loading
 from kb.checkpoints import smollm2 as conversion
 from kb.lm import DecoderLM, generate
 
@@ -138,3 +142,53 @@ def test_too_little_space_is_said(tmp_path: Path, smollm2: Checkpoint, monkeypat
     monkeypatch.setattr(datasets, "require_space", refuse)
     with pytest.raises(datasets.DatasetError, match="too full"):
         checkpoints.load("smollm2-135m")
+
+
+def test_a_folder_that_lost_a_file_is_made_anew(
+    tmp_path: Path, smollm2: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KB_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets, "fetch", lambda _: None)
+
+    def convert(folder: Path) -> None:
+        for file in smollm2.folder.iterdir():
+            (folder / file.name).write_text("new")
+
+    monkeypatch.setattr(conversion, "_convert", convert)
+    folder = conversion.converted_folder()
+    (folder / "model.safetensors").unlink()
+    (folder / "config.json").write_text("old")
+    assert conversion.converted_folder() == folder
+    assert {file.read_text() for file in folder.iterdir()} == {"new"}
+
+
+def test_a_broken_file_of_ours_says_that_it_will_be_made_anew(
+    tmp_path: Path, smollm2: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "NAMES", {"smollm2-135m": lambda: tmp_path})
+    for file in smollm2.folder.glob("*.json"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ValueError, match="delete it, and it will be made anew"):
+        checkpoints.load("smollm2-135m")
+
+
+def test_a_disk_that_fills_up_while_converting_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KB_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets, "fetch", lambda _: None)
+    monkeypatch.setattr(datasets, "open_member", lambda *_: contextlib.nullcontext(io.BytesIO(b"GGUF")))
+    monkeypatch.setattr(conversion, "_reader", lambda _: SimpleNamespace(fields={}))
+    monkeypatch.setattr(conversion, "_tensors", lambda *_: {})
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(datasets.DatasetError, match=r"filled up.*KB_CACHE"):
+        checkpoints.load("smollm2-135m")
+    assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.is_dir()]
+
+
+def test_all_who_share_the_cache_may_read_it(smollm2: Checkpoint) -> None:
+    modes = {file.stat().st_mode & 0o777 for file in smollm2.folder.iterdir()}
+    assert len(modes) == 1

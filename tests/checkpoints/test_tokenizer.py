@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -243,4 +244,29 @@ def test_broken_files_are_refused(name: str, content: str, message: str, tmp_pat
     make(tmp_path, {})
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
+        Tokenizer.from_folder(tmp_path)
+
+
+def added_token(folder: Path, smollm2: Checkpoint, index: int) -> None:
+    """A copy of the tokenizer whose configuration lists one more token than ``tokenizer.json``."""
+    for name in ("tokenizer.json", "config.json"):
+        shutil.copy(smollm2.folder / name, folder)
+    settings = json.loads((smollm2.folder / "tokenizer_config.json").read_text())
+    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    settings["added_tokens_decoder"] = {str(index): {"content": "<extra>", **flags}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def test_tokens_that_only_the_configuration_lists_are_tokens(smollm2: Checkpoint, tmp_path: Path) -> None:
+    added_token(tmp_path, smollm2, 49_152)
+    ours, theirs = Tokenizer.from_folder(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    text = "one <extra> two<extra>"
+    assert ours.encode(text) == theirs.encode(text)
+    assert ours.encode(text).count(49_152) == 2
+    assert ours.decode(ours.encode(text), skip_special_tokens=True) == "one  two"
+
+
+def test_an_added_token_with_another_id_is_refused(smollm2: Checkpoint, tmp_path: Path) -> None:
+    added_token(tmp_path, smollm2, 50_000)
+    with pytest.raises(ValueError, match="'<extra>' has the id 49152, its configuration says 50000"):
         Tokenizer.from_folder(tmp_path)

@@ -68,9 +68,17 @@ def test_refuses_an_empty_cache(batch: int, capacity: int) -> None:
         KVCache(CONFIG, batch=batch, capacity=capacity)
 
 
-@pytest.mark.parametrize("length", [-1, 3])
-def test_refuses_to_truncate_to_what_is_not_there(length: int) -> None:
+@pytest.mark.parametrize("length", [-1, 3, 1.5])
+def test_refuses_to_truncate_to_what_is_not_there(length: Any) -> None:
     cache = KVCache(CONFIG, capacity=4)
     cache.advance(2)
     with pytest.raises(ValueError, match="between 0 and the 2"):
         cache.truncate(length)
+
+
+@pytest.mark.parametrize("options", [{"dtype": torch.bfloat16}, {"config": CONFIG}])
+def test_a_cache_made_for_another_model_is_refused(options: Any, tiny: Any) -> None:
+    cache = KVCache(**{"config": tiny.ours.config, "capacity": 4, **options})
+    with torch.no_grad(), pytest.raises(ValueError, match="this cache was made for 2 KV heads"):
+        tiny.ours(tiny.tokens(1, 2), cache=cache)
+    assert cache.length == 0

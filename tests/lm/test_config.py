@@ -14,6 +14,7 @@ LLAMA: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
 }
+QWEN_WINDOW = {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 4}
 SCALING = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 512}
 
 
@@ -44,18 +45,71 @@ def test_end_of_sequence_ids(value: Any, wanted: tuple[int, ...]) -> None:
         ({"model_type": "gpt2"}, "gpt2.*llama"),
         ({"model_type": None}, "Llama family"),
         ({"hidden_size": None}, "lacks hidden_size"),
-        ({"num_hidden_layers": 0}, "num_layers"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers"),
         ({"vocab_size": -5}, "vocab_size"),
         ({"vocab_size": 1.5}, "vocab_size"),
-        ({"num_hidden_layers": True}, "num_layers"),
+        ({"num_hidden_layers": True}, "num_hidden_layers"),
+        ({"num_attention_heads": 0}, "num_attention_heads"),
+        ({"num_attention_heads": "4"}, "num_attention_heads"),
+        ({"max_position_embeddings": "long"}, "max_position_embeddings"),
+        ({"rms_norm_eps": "1e-5"}, "norm_eps"),
+        ({"rms_norm_eps": -1e-5}, "norm_eps"),
+        ({"rms_norm_eps": None}, "norm_eps"),
+        ({"rope_theta": 0}, "rope_theta"),
+        ({"rope_theta": "x"}, "rope_theta"),
+        ({"eos_token_id": "a"}, "eos_ids"),
+        ({"eos_token_id": [1, -1]}, "eos_ids"),
+        ({"model_type": "mistral", "sliding_window": -1}, "windows"),
+        ({"model_type": "mistral", "sliding_window": "4"}, "windows"),
+        ({"model_type": "smollm3", "no_rope_layer_interval": 0}, "no_rope_layer_interval"),
+        ({**QWEN_WINDOW, "layer_types": ["chunked_attention"] * 2}, "chunked_attention"),
         ({"num_key_value_heads": 3}, "not a multiple"),
         ({"head_dim": 15}, "even"),
         ({"hidden_act": "quick_gelu"}, "quick_gelu"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"rope_scaling": {"type": "su"}}, "su"),
         ({"rope_scaling": {"type": "linear"}}, "needs a factor"),
+        ({"rope_scaling": "linear"}, "names and values"),
+        ({"rope_scaling": {"type": "linear", "factor": "2"}}, "factor"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0}}}, "full_attention"),
+        ({"rope_scaling": {"type": "longrope", "original_max_position_embeddings": 1}}, "at least 2"),
+        ({"rope_scaling": {"type": "yarn", "factor": 2.0}, "rope_theta": 1}, "yarn"),
     ],
 )
 def test_refuses_what_it_cannot_run(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelConfig.from_huggingface({**LLAMA, **change})
+
+
+def test_rope_scaling_goes_before_rope_parameters() -> None:
+    both = {
+        "rope_scaling": {"type": "linear", "factor": 4.0},
+        "rope_parameters": {"rope_type": "linear", "factor": 2.0},
+    }
+    assert ModelConfig.from_huggingface({**LLAMA, **both}).rope.factor == 4
+
+
+def test_an_unset_max_window_layers_is_that_of_transformers() -> None:
+    config = ModelConfig.from_huggingface({**LLAMA, **QWEN_WINDOW, "num_hidden_layers": 30, "max_window_layers": None})
+    assert config.windows == (None,) * 28 + (4, 4)
+
+
+def test_qwen2_ignores_attention_bias() -> None:
+    config = ModelConfig.from_huggingface({**LLAMA, "model_type": "qwen2", "attention_bias": True})
+    assert (config.qkv_bias, config.output_bias) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({}, 64),
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, 256),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, 256),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}}, 256),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}}, 64),
+        ({"rope_scaling": {"rope_type": "llama3", **SCALING, "original_max_position_embeddings": 4}}, 64),
+    ],
+)
+def test_the_context_is_what_is_stated_or_what_scaling_stretches_it_to(change: dict[str, Any], wanted: int) -> None:
+    config = ModelConfig.from_huggingface({**LLAMA, "max_position_embeddings": 64, **change})
+    assert config.context_length == wanted

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,6 +170,13 @@ def test_same_seed_same_tokens_other_seed_other_tokens(tiny: Any) -> None:
             "one generator or 2",
         ),
         ([1], 3, {"stop_ids": [99]}, ValueError, "stop_ids"),
+        ([1], 3, {"stop_ids": [1.5]}, TypeError, "stop_ids"),
+        ([1], 3, {"stop_ids": [True]}, TypeError, "stop_ids"),
+        ([1], 3, {"sampling": None}, TypeError, "SamplingParams, got NoneType"),
+        ([1], 3, {"sampling": SamplingParams(), "generator": 5}, TypeError, "Generator.*got int"),
+        ([1], 3, {"sampling": SamplingParams(), "generator": [5]}, TypeError, "Generator"),
+        (None, 3, {}, ValueError, "tokens must be"),
+        ([2**70], 3, {}, ValueError, "tokens must be"),
     ],
 )
 def test_refuses_bad_input(
@@ -175,3 +184,36 @@ def test_refuses_bad_input(
 ) -> None:
     with pytest.raises(error, match=message):
         generate(tiny.ours, tokens, new, **options)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int16, np.int64])
+def test_takes_integers_of_every_width(tiny: Any, dtype: Any) -> None:
+    assert torch.equal(generate(tiny.ours, np.array([1, 2, 3], dtype), 2), generate(tiny.ours, [1, 2, 3], 2))
+
+
+@pytest.mark.parametrize("scaling", ["yarn", "linear"])
+def test_a_stretched_context_is_used(scaling: str, make_pair: Any) -> None:
+    rope = {"rope_type": scaling, "rope_theta": 1e4, "factor": 4.0}
+    rope |= {"original_max_position_embeddings": 16} if scaling == "yarn" else {}
+    pair = make_pair("qwen2", max_position_embeddings=16, rope_parameters=rope)
+    tokens = pair.tokens(1, 40)
+    theirs = pair.theirs.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=20, do_sample=False)
+    for use_cache in (True, False):
+        assert torch.equal(generate(pair.ours, tokens, 20, use_cache=use_cache), theirs)
+    with pytest.raises(ValueError, match="context of 64"):
+        generate(pair.ours, tokens, 25)
+
+
+def test_the_tokens_may_be_trained_on(make_pair: Any) -> None:
+    model = make_pair("llama").ours.requires_grad_(True)
+    written = generate(model, [[1, 2]], 3)
+    F.cross_entropy(model(written[:, :-1])[0], written[0, 1:]).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SamplingParams()])
+def test_logits_that_are_not_finite_are_refused(sampling: SamplingParams, make_pair: Any) -> None:
+    model = make_pair("llama").ours
+    model.norm.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match="logits of row 0 hold NaN"):
+        generate(model, [1, 2], 3, sampling=sampling, generator=torch.Generator())

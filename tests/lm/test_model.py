@@ -204,3 +204,26 @@ def test_loading_leaves_the_checkpoint_alone_and_makes_a_model_for_inference(mak
     assert pair.ours.lm_head.weight is pair.ours.embed_tokens.weight
     assert not pair.ours.training
     assert not any(parameter.requires_grad for parameter in pair.ours.parameters())
+
+
+def test_models_of_one_checkpoint_share_nothing_unless_they_are_told_to(make_pair: Any) -> None:
+    pair = make_pair("llama")
+    name = "model.norm.weight"
+    own = DecoderLM.from_checkpoint(pair.checkpoint)
+    own.norm.weight.add_(1)
+    assert not torch.equal(own.norm.weight, pair.checkpoint.weights[name])
+    shared = DecoderLM.from_checkpoint(pair.checkpoint, share=True)
+    assert shared.norm.weight.data_ptr() == pair.checkpoint.weights[name].data_ptr()
+
+
+def test_a_head_of_its_own_is_kept_though_the_configuration_ties_it(make_pair: Any) -> None:
+    pair = make_pair("llama", tie_word_embeddings=False)
+    config = {**pair.checkpoint.config, "tie_word_embeddings": True}
+    model = DecoderLM.from_checkpoint(SimpleNamespace(config=config, weights=pair.checkpoint.weights))
+    assert not model.config.tie_embeddings
+    tokens = pair.tokens(1, 5)
+    with torch.inference_mode():
+        assert torch.equal(model(tokens), pair.ours(tokens))
+    weights = {**pair.checkpoint.weights, "lm_head.weight": pair.checkpoint.weights["model.embed_tokens.weight"]}
+    tied = DecoderLM.from_checkpoint(SimpleNamespace(config=config, weights=weights))
+    assert tied.lm_head.weight is tied.embed_tokens.weight

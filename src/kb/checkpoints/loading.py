@@ -7,7 +7,7 @@ folder loads in transformers as well. Weights are safetensors only: a pickle wou
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,14 @@ class Checkpoint:
         folder: Where its files lie; transformers' ``from_pretrained`` takes it too.
         config: The ``config.json``.
         weights: Tensors by Hugging Face name. A tied output head is not stored twice.
+        generation: The ``generation_config.json``, empty where there is none.
     """
 
     name: str
     folder: Path
     config: Mapping[str, Any]
     weights: Mapping[str, Tensor]
+    generation: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -73,31 +75,36 @@ def load(
     if dtype is not None and not dtype.is_floating_point:
         raise ValueError(f"dtype: wanted a floating-point dtype or None, got {dtype}")
     where = runtime.device(str(device))
+    if where.type == "meta":
+        raise ValueError("device: 'meta' holds no numbers; wanted 'cpu' or 'cuda'")
     folder = NAMES[name]() if isinstance(name, str) and name in NAMES else Path(name).expanduser()
     if not folder.is_dir():
         raise ValueError(f"name: {str(name)!r} is neither a checkpoint ({', '.join(NAMES)}) nor a folder")
     config = read_json(folder / "config.json")
     if config.get("quantization_config"):
         raise ValueError(f"{folder}: quantised weights are not supported; load the model's unquantised folder")
+    generation = folder / "generation_config.json"
     weights = {}
     for file in _weight_files(folder):
-        with _readable(file):
+        with _readable(file, made_here=name in NAMES):
             shard = load_file(file, device=str(where))
         weights.update({key: _cast(tensor, dtype) for key, tensor in shard.items()})
     _require_indexed(folder, weights)
-    return Checkpoint(str(name), folder, config, weights)
+    return Checkpoint(str(name), folder, config, weights, read_json(generation) if generation.exists() else {})
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file.
 
     Raises:
-        ValueError: the file is missing, is not JSON or holds no object.
+        ValueError: the file is missing, cannot be read, is not JSON or holds no object.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"{path.parent} has no {path.name}: not the folder of a Hugging Face checkpoint") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(found, dict):
@@ -137,13 +144,14 @@ def _require_indexed(folder: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 @contextmanager
-def _readable(file: Path) -> Iterator[None]:
+def _readable(file: Path, *, made_here: bool) -> Iterator[None]:
     try:
         yield
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{file} is broken or not safetensors ({error}); delete it, then copy or download it again"
-        ) from error
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    except SafetensorError as error:
+        cure = "delete it, and it will be made anew" if made_here else "delete it, then copy or download it again"
+        raise ValueError(f"{file} is broken or not safetensors ({error}); {cure}") from error
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

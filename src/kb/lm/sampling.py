@@ -17,20 +17,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_LEAST_TEMPERATURE = 1e-6
+
 
 @dataclass(frozen=True)
 class SamplingParams:
     """How the next token is chosen; the defaults change nothing and draw from the model's own distribution.
 
     Args:
-        temperature: Logits are divided by it; 0 means greedy, the most likely token.
+        temperature: Logits are divided by it; 0 means greedy, the most likely token. Between 0 and 1e-6 is refused:
+            the quotients would overflow.
         top_k: Keep the k most likely tokens; 0 keeps all.
         top_p: Keep the smallest set of most likely tokens with at least this probability; 1 keeps all.
         min_p: Keep tokens with at least this share of the most likely token's probability; 0 keeps all.
         repetition_penalty: Divide positive and multiply negative logits of tokens seen before; 1 changes nothing.
 
     Raises:
-        ValueError: a number is out of its range or not a number.
+        TypeError: what should be a number is none.
+        ValueError: a number is out of its range.
     """
 
     temperature: float = 1.0
@@ -40,8 +44,14 @@ class SamplingParams:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
-            raise ValueError(f"temperature must be 0 (greedy) or a positive number, got {self.temperature}")
+        for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+        if self.temperature != 0 and not _LEAST_TEMPERATURE <= self.temperature < math.inf:
+            raise ValueError(
+                f"temperature must be 0 (greedy) or a number of at least {_LEAST_TEMPERATURE}, got {self.temperature}"
+            )
         if not isinstance(self.top_k, int) or self.top_k < 0:
             raise ValueError(f"top_k must be 0 (keep all) or a positive integer, got {self.top_k}")
         if not 0 < self.top_p <= 1:
@@ -114,6 +124,18 @@ def process(logits_BV: Tensor, tokens_BT: Tensor, params: SamplingParams) -> Ten
     return logits_BV
 
 
+def require_finite(logits_BV: Tensor) -> None:
+    """Refuse rows without a distribution: with a NaN, with plus infinity, or minus infinity throughout.
+
+    Raises:
+        ValueError: there is such a row; the first is named.
+    """
+    wrong_B = ~logits_BV.amax(dim=-1).isfinite()  # amax hands a NaN on
+    if bool(wrong_B.any()):
+        row = int(wrong_B.nonzero()[0])
+        raise ValueError(f"the logits of row {row} hold NaN, plus infinity or nothing finite: no token can be chosen")
+
+
 def draw(logits_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """One token per row with probability softmax(logits), [B], by an exponential race.
 
@@ -122,10 +144,11 @@ def draw(logits_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         generators: One per row, on the logits' device. A row takes V numbers from its own and from no other.
 
     Raises:
-        ValueError: not one generator per row.
+        ValueError: not one generator per row, or a row holds NaN or plus infinity or nothing that is finite.
     """
     if len(generators) != len(logits_BV):
         raise ValueError(f"wanted {len(logits_BV)} generators, one per row, got {len(generators)}")
+    require_finite(logits_BV)
     probabilities_BV = logits_BV.float().softmax(dim=-1)
     noise_BV = torch.empty_like(probabilities_BV)
     for row_V, generator in zip(noise_BV, generators, strict=True):

@@ -42,10 +42,14 @@ class RopeParameters:
     def __post_init__(self) -> None:
         if self.type not in _SCALINGS:
             raise ValueError(f"rope_type {self.type!r} is not known; wanted one of {', '.join(sorted(_SCALINGS))}")
-        if not self.theta > 0:
-            raise ValueError(f"rope_theta must be positive, got {self.theta}")
-        if not self.factor >= 1:
-            raise ValueError(f"the factor of rope scaling must be at least 1, got {self.factor}")
+        for name, value in (("rope_theta", self.theta), ("factor of rope scaling", self.factor)):
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value < math.inf:
+                raise ValueError(f"the {name} must be a number of at least 1, got {value!r}")
+        if self.theta == 1 and self.type == "yarn":
+            raise ValueError("yarn needs a rope_theta above 1: with 1 all pairs turn alike")
+        least = 2 if self.type == "longrope" else 1
+        if not isinstance(self.max_positions, int) or self.max_positions < least:
+            raise ValueError(f"max_positions must be an integer of at least {least}, got {self.max_positions!r}")
         if self.type == "llama3" and not self.high_freq_factor > self.low_freq_factor:
             raise ValueError(
                 f"high_freq_factor must be above low_freq_factor, got {self.high_freq_factor}, {self.low_freq_factor}"
@@ -53,7 +57,11 @@ class RopeParameters:
 
     @property
     def varies_with_length(self) -> bool:
-        """Whether the angles of a position depend on how long the sequence is."""
+        """Whether the angles of a position depend on how long the sequence is.
+
+        Where they do, a key that was cached keeps the angle that it was given, in transformers and here: once a
+        sequence outgrows ``max_positions``, decoding with a cache and without one are two different functions.
+        """
         return self.type in ("dynamic", "longrope")
 
 
@@ -72,6 +80,8 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int, *, length: int = 0)
     """
     if head_dim < 2 or head_dim % 2:
         raise ValueError(f"head_dim must be a positive even number, got {head_dim}")
+    if head_dim == 2 and rope.type == "dynamic":
+        raise ValueError("dynamic scaling needs a head_dim of at least 4: its exponent divides by head_dim - 2")
     return _SCALINGS[rope.type](rope, head_dim, length)
 
 
@@ -167,7 +177,11 @@ def apply_rotary(x_BTNH: Tensor, cos_BTP: Tensor, sin_BTP: Tensor) -> Tensor:
 
 
 def apply_rotary_loop(x_H: Tensor, position: int, inverse_frequencies_P: Tensor) -> Tensor:
-    """Reference: one head vector [H] at one position, each pair turned as one 2-D rotation matrix says."""
+    """Reference: one head vector [H] at one position, each pair turned as one 2-D rotation matrix says.
+
+    The angle is a double here and a float32 in the fast path, so the two drift apart with the position: by about
+    2e-8 of it.
+    """
     pairs = len(x_H) // 2
     turned = list(x_H)
     for i in range(pairs):
