@@ -23,13 +23,15 @@ SLOWEST_PAGE = 120  # seconds, the budget of a page on 2 cores
 NBVAL = ("-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600")
 
 
-def static(root: Path) -> list[Result]:
-    """Lint, format and types."""
-    return [
+def before_pages(root: Path) -> list[Result]:
+    """Lint, format, types and unit tests; types take one core for half a minute, so they run beside the tests."""
+    types = steps.beside("types", ["mypy"], root)
+    results = [
         steps.command("lint", ["ruff", "check", "."], root),
         steps.command("format", ["ruff", "format", "--check", "."], root),
-        steps.command("types", ["mypy"], root),
+        steps.pytest("unit tests", ["tests", "-m", "not site"], root),
     ]
+    return [*results, types()]
 
 
 def page(path: Path, name: str, root: Path) -> Result:
@@ -52,8 +54,7 @@ def site(root: Path) -> list[Result]:
 def everything(root: Path) -> list[Result]:
     """All steps of ``make test``; recorded before the site is built, which shows the record, and after."""
     start = time.perf_counter()
-    results = static(root)
-    results.append(steps.pytest("unit tests", ["tests", "-m", "not site"], root))
+    results = before_pages(root)
     chapters = root / "chapters"
     results += [page(path, notebooks.page_name(path, chapters), root) for path in notebooks.pages(chapters)]
     record(results, root, time.perf_counter() - start)
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = notebooks.ROOT) ->
     parser = argparse.ArgumentParser(prog="make test", description="Check the book, or one page of it.")
     parser.add_argument("page", nargs="?", help="such as serving/kv_cache; everything where none is named")
     name = parser.parse_args(arguments).page
+    start = time.perf_counter()
     if name:
         try:
             (path,) = notebooks.find([name], root / "chapters")
@@ -113,7 +115,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = notebooks.ROOT) ->
     else:
         results = everything(root)
     steps.heading("summary")
-    print(steps.table(results))
+    print(steps.table(results, time.perf_counter() - start))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
     print(f"largest process: {peak:.1f} GiB of memory")
     failed = [result.name for result in results if result.failed]

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,10 +49,33 @@ def heading(name: str) -> None:
 def command(name: str, arguments: Sequence[str], root: Path) -> Result:
     """Run a module of this Python, ``python -m <arguments>``; it passes with exit status 0."""
     heading(name)
+    return _run(name, arguments, root)[0]
+
+
+def beside(name: str, arguments: Sequence[str], root: Path) -> Callable[[], Result]:
+    """Start what :func:`command` runs, beside the steps that follow; what is returned waits and shows its output."""
+    pool = ThreadPoolExecutor(1)
+    running = pool.submit(_run, name, arguments, root, capture=True)
+    pool.shutdown(wait=False)
+
+    def finish() -> Result:
+        result, output = running.result()
+        heading(name)
+        print(output, end="", flush=True)
+        return result
+
+    return finish
+
+
+def _run(name: str, arguments: Sequence[str], root: Path, *, capture: bool = False) -> tuple[Result, str]:
     start = time.perf_counter()
-    status = subprocess.run([sys.executable, "-m", *arguments], cwd=root, check=False).returncode
+    line = [sys.executable, "-m", *arguments]
+    stdout, stderr = (subprocess.PIPE, subprocess.STDOUT) if capture else (None, None)
+    done = subprocess.run(line, cwd=root, check=False, text=True, stdout=stdout, stderr=stderr)
+    status = done.returncode
     note = f"exit status {status}" if status else ""
-    return Result(name, int(status == 0), int(status != 0), [], time.perf_counter() - start, note)
+    seconds = time.perf_counter() - start
+    return Result(name, int(status == 0), int(status != 0), [], seconds, note), done.stdout or ""
 
 
 def pytest(
@@ -102,10 +126,10 @@ def counted(name: str, report: Path) -> Result:
     return result
 
 
-def table(results: Sequence[Result]) -> str:
-    """All steps in one table, then every reason for which tests were skipped."""
+def table(results: Sequence[Result], seconds: float) -> str:
+    """All steps in one table, then every reason for which tests were skipped; ``seconds`` is what all took together."""
     width = max(len(result.name) for result in [*results, Result("all together")])
-    total = Result("all together", seconds=sum(result.seconds for result in results))
+    total = Result("all together", seconds=seconds)
     total.passed, total.failed = sum(result.passed for result in results), sum(result.failed for result in results)
     total.skips = [skip for result in results for skip in result.skips]
     lines = [f"{'step':{width}}  passed  failed  skipped  seconds"]

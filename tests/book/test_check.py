@@ -59,11 +59,19 @@ def test_a_command_fails_with_its_exit_status(tmp_path: Path) -> None:
     assert (result.passed, result.failed, result.note) == (0, 1, "exit status 1")
 
 
+def test_a_step_beside_others_says_what_it_found_when_asked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    good, bad = steps.beside("good", ["this"], tmp_path), steps.beside("bad", ["no_module_of_that_name"], tmp_path)
+    assert capfd.readouterr().out == ""
+    assert (good().passed, bad().note) == (1, "exit status 1")
+    said = capfd.readouterr().out
+    assert said.index("=== good") < said.index("The Zen of Python") < said.index("=== bad") < said.index("No module")
+
+
 def test_the_table_adds_up_and_lists_every_skip() -> None:
     skip = steps.Skip("tests.gpu::test_a", "no CUDA device")
     results = [steps.Result("unit tests", 5, 1, [skip], 2.0), steps.Result("types", 1, seconds=1.5)]
-    lines = steps.table(results).splitlines()
-    assert lines[3].split() == ["all", "together", "6", "1", "1", "3.5"]
+    lines = steps.table(results, 3.0).splitlines()
+    assert lines[3].split() == ["all", "together", "6", "1", "1", "3.0"]
     assert lines[4:] == ["skipped, 1: no CUDA device", "    tests.gpu::test_a"]
 
 
@@ -97,10 +105,11 @@ def test_every_step_runs_and_is_recorded_though_the_first_fails(
         return steps.Result(name, 1, int(name == "lint"), skips)
 
     monkeypatch.setattr(steps, "command", fake)
+    monkeypatch.setattr(steps, "beside", lambda *arguments: lambda: fake(*arguments))
     monkeypatch.setattr(steps, "pytest", fake)
     monkeypatch.setattr(notebooks, "pages", lambda chapters: [chapters / "serving" / "small.ipynb"])
     assert check.main([], tmp_path) == 1
-    assert done == ["lint", "format", "types", "unit tests", "page serving/small", "site", "site tests"]
+    assert done == ["lint", "format", "unit tests", "types", "page serving/small", "site", "site tests"]
     said = capsys.readouterr().out
     assert "FAILED: lint" in said
     assert "skipped, 1: no browser" in said
