@@ -88,3 +88,11 @@ def test_a_mask_is_no_traffic_and_values_may_be_wider_than_keys(inference: bool)
         assert count(lambda: F.scaled_dot_product_attention(q, k, k, attn_mask=mask)) == plain
         wide = count(lambda: F.scaled_dot_product_attention(q, k, v))
     assert wide.flops == 2 * 2 * 3 * 7 * (8 + 16)
+
+
+@pytest.mark.parametrize("layer", [torch.nn.MultiheadAttention(8, 2, batch_first=True).eval(), torch.nn.LSTM(8, 8)])
+def test_a_layer_that_runs_as_one_operator_is_refused_and_not_counted_as_nothing(layer: torch.nn.Module) -> None:
+    x = torch.randn(2, 3, 8)
+    arguments = (x, x, x) if isinstance(layer, torch.nn.MultiheadAttention) else (x,)
+    with torch.inference_mode(), pytest.raises(NotImplementedError, match="whole layer"):
+        count(lambda: layer(*arguments))

@@ -29,6 +29,9 @@ def test_unset_or_empty_means_cuda_where_there_is_one(monkeypatch: pytest.Monkey
 def test_an_unknown_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="'toaster' is not a device"):
         runtime.device("toaster")
+    for other in ("meta", "mps", "cpu:3", "vulkan"):
+        with pytest.raises(ValueError, match=f"'{other}' is not supported; wanted 'cpu' or 'cuda'"):
+            runtime.device(other)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match="torch sees 1 CUDA"):
         runtime.device("cuda:1")

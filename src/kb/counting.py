@@ -28,6 +28,10 @@ _ATTENTION = (
 )
 
 
+# Several products in one operator, which torch's FlopCounterMode counts as none: refused rather than missed.
+_WHOLE_LAYERS = ("_native_multi_head_attention", "_transformer_encoder_layer_fwd", "mkldnn_rnn_layer", "_cudnn_rnn")
+
+
 @dataclass(frozen=True)
 class Work:
     """Floating-point operations (a multiply-add is two) and bytes moved."""
@@ -45,6 +49,10 @@ def count(work: Callable[[], object]) -> Work:
     """Run ``work`` once and count its matrix products and attention; gradients, if it takes any, included.
 
     The backward pass of a fused attention kernel is not counted, that of matrix products is.
+
+    Raises:
+        NotImplementedError: a whole layer ran as one operator, such as torch.nn.MultiheadAttention in inference or
+            torch.nn.LSTM; with gradients enabled, attention runs as products that can be counted.
     """
     with _Counter() as counter:
         work()
@@ -59,6 +67,8 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = operator.overloadpacket.__name__.rstrip("_")  # mm_ is mm in place
+        if name in _WHOLE_LAYERS:
+            raise NotImplementedError(f"{name} does the products of a whole layer at once, and they cannot be counted")
         counted = name in _PRODUCTS or name in _ATTENTION
         if not counted:
             # In inference mode einsum and its kin arrive whole: take them apart to see their products.

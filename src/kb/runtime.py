@@ -17,20 +17,23 @@ def device(name: str | None = None) -> torch.device:
     """The device to run on: ``name``, else ``KB_DEVICE``, else CUDA where there is one, else the CPU.
 
     Raises:
-        ValueError: the device is not one that torch knows, or it is CUDA and there is none.
+        ValueError: the device is neither the CPU nor CUDA, or it is CUDA and there is none.
     """
     wanted = name or os.environ.get("KB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(wanted)
     except RuntimeError as error:
         raise ValueError(f"device: {wanted!r} is not a device of torch; wanted 'cpu' or 'cuda'") from error
+    if chosen.type not in ("cpu", "cuda") or (chosen.type == "cpu" and chosen.index):
+        raise ValueError(f"device: {wanted!r} is not supported; wanted 'cpu' or 'cuda'")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device: {wanted!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices")
     return chosen
 
 
-def synchronize(where: torch.device) -> None:
+def synchronize(where: torch.device | str) -> None:
     """Wait for the work queued on a CUDA device; on a CPU there is nothing to wait for."""
+    where = torch.device(where)
     if where.type == "cuda":
         torch.cuda.synchronize(where)
 

@@ -14,9 +14,9 @@ import torch
 from kb import runtime
 
 
-def seconds(work: Callable[[], object], *, where: torch.device | None = None) -> float:
+def seconds(work: Callable[[], object], *, where: torch.device | str | None = None) -> float:
     """Wall-clock seconds of one call, the device's queue drained before and after."""
-    where = where or torch.device("cpu")
+    where = where or "cpu"
     runtime.synchronize(where)
     start = time.perf_counter()
     work()
@@ -25,7 +25,7 @@ def seconds(work: Callable[[], object], *, where: torch.device | None = None) ->
 
 
 def median_seconds(
-    work: Callable[[], object], *, repeats: int = 5, warmup: int = 1, where: torch.device | None = None
+    work: Callable[[], object], *, repeats: int = 5, warmup: int = 1, where: torch.device | str | None = None
 ) -> float:
     """Median wall-clock seconds of ``repeats`` calls after ``warmup`` calls that are not counted.
 
@@ -73,7 +73,7 @@ def race(
     *,
     rounds: int = 5,
     warmup: int = 1,
-    where: torch.device | None = None,
+    where: torch.device | str | None = None,
 ) -> Race:
     """Run ``a`` and ``b`` in turn, A B A B, for ``rounds`` rounds after ``warmup`` rounds that are not counted.
 

@@ -147,6 +147,8 @@ def test_broken_folder_is_refused(damage: Callable[[Path], Any], message: str, s
     [
         ({"dtype": torch.int8}, ValueError, r"dtype: wanted a floating-point dtype or None, got torch\.int8"),
         ({"dtype": "float16"}, TypeError, r"dtype: wanted a torch\.dtype or None, got 'float16'"),
+        ({"device": "mps"}, ValueError, "device: 'mps' is not supported"),
+        ({"device": "cpu:3"}, ValueError, "device: 'cpu:3' is not supported"),
         ({"device": "graphics"}, ValueError, "device: 'graphics' is not a device of torch"),
         ({"device": "cuda:99"}, ValueError, "device: 'cuda:99' was asked for"),
     ],
@@ -190,3 +192,9 @@ def test_a_device_that_holds_nothing_is_refused(save: Save, tmp_path: Path) -> N
     save("llama")
     with pytest.raises(ValueError, match="meta"):
         checkpoints.load(tmp_path, device="meta")
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-that-name/x", "no\0name"])
+def test_a_name_that_is_no_path_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="neither a checkpoint"):
+        checkpoints.load(name)

@@ -155,7 +155,7 @@ def make(folder: Path, settings: dict[str, Any], files: dict[str, str] | None = 
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     backend.enable_truncation(3)
-    backend.enable_padding(length=9, pad_token="b", pad_id=2)
+    backend.enable_padding(length=9, pad_token="<s>", pad_id=0)
     backend.save(str(folder / "tokenizer.json"))
     for name, content in {"tokenizer_config.json": json.dumps(settings), **(files or {})}.items():
         (folder / name).write_text(content, encoding="utf-8")
@@ -224,6 +224,9 @@ def test_templates_render_as_in_transformers(template: str, tmp_path: Path) -> N
         ("{{ 'x' + messages[0].content }}", [{"role": "user", "content": None}], "refused the conversation"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", QUESTION, "refused the conversation: .*unsafe"),
         ("{% if %}", QUESTION, "refused the conversation"),
+        ("{{ 1 / 0 }}", QUESTION, "refused the conversation: ZeroDivisionError"),
+        ("{{ range(10 ** 9) | length }}", QUESTION, "refused the conversation: OverflowError"),
+        ("x", [], "at least one message"),
     ],
 )
 def test_bad_conversations_are_refused(template: Any, messages: Any, message: str, tmp_path: Path) -> None:
@@ -237,6 +240,10 @@ def test_bad_conversations_are_refused(template: Any, messages: Any, message: st
     [
         ("tokenizer.json", "{}", r"tokenizer\.json is not a tokenizer that the tokenizers library can read"),
         ("tokenizer_config.json", "{", r"tokenizer_config\.json is not valid JSON"),
+        ("tokenizer_config.json", '{"bos_token": {}}', r"tokenizer_config\.json: a token must be a text"),
+        ("tokenizer_config.json", '{"bos_token": 5}', r"tokenizer_config\.json: a token must be a text"),
+        ("tokenizer_config.json", '{"added_tokens_decoder": [1]}', "added_tokens_decoder must map ids to tokens"),
+        ("tokenizer_config.json", '{"added_tokens_decoder": {"3": {}}}', "a token must be a text or hold one"),
         ("tokenizer_config.json", "[]", r"tokenizer_config\.json must hold a JSON object, got list"),
     ],
 )
@@ -270,3 +277,34 @@ def test_an_added_token_with_another_id_is_refused(smollm2: Checkpoint, tmp_path
     added_token(tmp_path, smollm2, 50_000)
     with pytest.raises(ValueError, match="'<extra>' has the id 49152, its configuration says 50000"):
         Tokenizer.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"unk_token": "<unk>", "bos_token": "<s>"},
+        {"eos_token": "a"},
+        {"additional_special_tokens": ["<tool>", "b"]},
+        {"extra_special_tokens": ["<tool>"]},
+        {"sep_token": {"content": "<sep>", "lstrip": True, "rstrip": True, "special": False, "__type": "AddedToken"}},
+    ],
+)
+def test_special_tokens_that_only_the_configuration_names_are_tokens(settings: dict[str, Any], tmp_path: Path) -> None:
+    ours = make(tmp_path, {"tokenizer_class": "PreTrainedTokenizerFast", **settings})
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    text = "ab<unk>ab <tool> a<sep>b <s> ba"
+    assert ours.encode(text) == theirs.encode(text)
+    assert ours.vocab_size == len(theirs)
+    ids = ours.encode(text)
+    assert ours.decode(ids, skip_special_tokens=True) == theirs.decode(ids, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("ids", ["12", [1.5], [None], 3])
+def test_ids_that_are_no_integers_are_refused(ids: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"ids must be integers|not iterable"):
+        make(tmp_path, {}).decode(ids)
+
+
+def test_messages_may_come_from_an_iterator(tmp_path: Path) -> None:
+    ours = make(tmp_path, {"chat_template": "{{ messages | length }}"})
+    assert ours.apply_chat_template(iter(QUESTION), tokenize=False) == "1"

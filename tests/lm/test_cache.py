@@ -1,5 +1,6 @@
 """The contiguous cache: its size, its bounds, and what it gives back."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -62,13 +63,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tiny: Any) -> N
     assert torch.equal(cache.keys_LBCGH[:, :, :4], kept[:, :, :4])
 
 
-@pytest.mark.parametrize(("batch", "capacity"), [(0, 4), (1, 0), (-1, 4), (1, -4)])
-def test_refuses_an_empty_cache(batch: int, capacity: int) -> None:
+@pytest.mark.parametrize(("batch", "capacity"), [(0, 4), (1, 0), (-1, 4), (1, -4), (1, True), (1.0, 4), (1, "4")])
+def test_refuses_an_empty_cache(batch: Any, capacity: Any) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         KVCache(CONFIG, batch=batch, capacity=capacity)
 
 
-@pytest.mark.parametrize("length", [-1, 3, 1.5])
+@pytest.mark.parametrize("length", [-1, 3, 1.5, True])
 def test_refuses_to_truncate_to_what_is_not_there(length: Any) -> None:
     cache = KVCache(CONFIG, capacity=4)
     cache.advance(2)
@@ -82,3 +83,38 @@ def test_a_cache_made_for_another_model_is_refused(options: Any, tiny: Any) -> N
     with torch.no_grad(), pytest.raises(ValueError, match="this cache was made for 2 KV heads"):
         tiny.ours(tiny.tokens(1, 2), cache=cache)
     assert cache.length == 0
+
+
+def test_a_cache_of_fewer_layers_is_refused(tiny: Any) -> None:
+    cache = KVCache(dataclasses.replace(tiny.ours.config, num_layers=2), capacity=4)
+    with torch.no_grad(), pytest.raises(ValueError, match="made for 2 layers"):
+        tiny.ours(tiny.tokens(1, 2), cache=cache)
+
+
+@pytest.mark.parametrize("part", ["norm", "lm_head"])
+def test_a_pass_that_fails_adds_nothing(part: str, make_pair: Any) -> None:
+    model, tokens = make_pair("llama").ours, make_pair("llama").tokens(1, 7)
+    cache = KVCache(model.config, capacity=7)
+
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    with torch.inference_mode():
+        model(tokens[:, :5], cache=cache)
+        hook = getattr(model, part).register_forward_pre_hook(fail)
+        with pytest.raises(MemoryError):
+            model(tokens[:, 5:], cache=cache)
+        hook.remove()
+        again = model(tokens[:, 5:], cache=cache)
+        torch.testing.assert_close(again, model(tokens)[:, 5:], rtol=1e-4, atol=1e-5)
+
+
+def test_a_cache_that_is_empty_and_therefore_false_is_used(tiny: Any) -> None:
+    class Sized(KVCache):
+        def __len__(self) -> int:
+            return self.length
+
+    cache = Sized(tiny.ours.config, capacity=4)
+    with torch.inference_mode():
+        tiny.ours(tiny.tokens(1, 3), cache=cache)
+    assert len(cache) == 3

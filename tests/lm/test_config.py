@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from kb.lm import ModelConfig
 
@@ -14,7 +15,7 @@ LLAMA: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
 }
-QWEN_WINDOW = {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 4}
+QWEN_WINDOW = {"model_type": "qwen2", "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 4}
 SCALING = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 512}
 
 
@@ -32,6 +33,25 @@ def test_silent_entries_get_the_defaults_of_transformers() -> None:
     config = ModelConfig.from_huggingface(LLAMA)
     assert (config.num_kv_heads, config.head_dim, config.max_positions) == (4, 16, 2048)
     assert (config.norm_eps, config.rope.theta, config.tie_embeddings) == (1e-6, 10_000.0, False)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3", "smollm3"])
+def test_silent_key_value_heads_are_those_of_transformers(kind: str) -> None:
+    silent = {**LLAMA, "model_type": kind, "num_attention_heads": 64, "head_dim": 16}
+    theirs = CONFIG_MAPPING[kind](**{key: value for key, value in silent.items() if key != "model_type"})
+    assert ModelConfig.from_huggingface(silent).num_kv_heads == theirs.num_key_value_heads
+    assert ModelConfig.from_huggingface({**silent, "num_key_value_heads": None}).num_kv_heads == 64
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3", "smollm3"])
+@pytest.mark.parametrize("change", [{}, {"sliding_window": None}, {"sliding_window": 9}])
+@pytest.mark.parametrize("switch", [{}, {"use_sliding_window": True}, {"use_sliding_window": False}])
+def test_windows_are_those_of_transformers(kind: str, change: dict[str, Any], switch: dict[str, bool]) -> None:
+    stated = {**LLAMA, "num_hidden_layers": 31, "num_key_value_heads": 2, **change, **switch}
+    theirs = CONFIG_MAPPING[kind](**{key: value for key, value in stated.items() if key != "model_type"})
+    ours = ModelConfig.from_huggingface({**stated, "model_type": kind})
+    wanted = [theirs.sliding_window if kind == "sliding_attention" else None for kind in theirs.layer_types]
+    assert [ours.window(layer) for layer in range(31)] == wanted
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(None, ()), (2, (2,)), ([2, 7], (2, 7))])
@@ -59,8 +79,8 @@ def test_end_of_sequence_ids(value: Any, wanted: tuple[int, ...]) -> None:
         ({"rope_theta": "x"}, "rope_theta"),
         ({"eos_token_id": "a"}, "eos_ids"),
         ({"eos_token_id": [1, -1]}, "eos_ids"),
-        ({"model_type": "mistral", "sliding_window": -1}, "windows"),
-        ({"model_type": "mistral", "sliding_window": "4"}, "windows"),
+        ({"model_type": "mistral", "num_key_value_heads": 2, "sliding_window": -1}, "windows"),
+        ({"model_type": "mistral", "num_key_value_heads": 2, "sliding_window": "4"}, "windows"),
         ({"model_type": "smollm3", "no_rope_layer_interval": 0}, "no_rope_layer_interval"),
         ({**QWEN_WINDOW, "layer_types": ["chunked_attention"] * 2}, "chunked_attention"),
         ({"num_key_value_heads": 3}, "not a multiple"),
@@ -72,6 +92,12 @@ def test_end_of_sequence_ids(value: Any, wanted: tuple[int, ...]) -> None:
         ({"rope_scaling": "linear"}, "names and values"),
         ({"rope_scaling": {"type": "linear", "factor": "2"}}, "factor"),
         ({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0}}}, "full_attention"),
+        ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "longrope wants short_factor"),
+        (
+            {"rope_scaling": {"type": "longrope", "short_factor": [1.0] * 8, "long_factor": [1.0] * 7}},
+            "8 short.* 7 long",
+        ),
+        ({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}}, "1 factors for the 8"),
         ({"rope_scaling": {"type": "longrope", "original_max_position_embeddings": 1}}, "at least 2"),
         ({"rope_scaling": {"type": "yarn", "factor": 2.0}, "rope_theta": 1}, "yarn"),
     ],
@@ -95,7 +121,7 @@ def test_an_unset_max_window_layers_is_that_of_transformers() -> None:
 
 
 def test_qwen2_ignores_attention_bias() -> None:
-    config = ModelConfig.from_huggingface({**LLAMA, "model_type": "qwen2", "attention_bias": True})
+    config = ModelConfig.from_huggingface({**LLAMA, **QWEN_WINDOW, "attention_bias": True})
     assert (config.qkv_bias, config.output_bias) == (True, False)
 
 

@@ -100,8 +100,36 @@ def test_size_agrees_with_a_real_cache(tiny: Any) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"layers": 0}, "layers"), ({"kv_heads": 3}, "multiple"), ({"latent": 5}, "both"), ({"rotary": -1}, "both")],
+    [
+        ({"layers": 0}, "layers"),
+        ({"kv_heads": 3}, "multiple"),
+        ({"latent": 5}, "both"),
+        ({"rotary": -1}, "rotary"),
+        ({"layers": 1.5}, "layers"),
+        ({"heads": float("nan")}, "heads"),
+        ({"kv_heads": True}, "kv_heads"),
+    ],
 )
 def test_refuses_impossible_shapes(options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CacheShape(**{"name": "", "layers": 1, "heads": 4, "kv_heads": 2, "head_dim": 8, **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"tokens": -1}, {"tokens": 1.5}, {"batch": 0}, {"itemsize": 0}])
+def test_refuses_impossible_caches(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        RELEASED[0].nbytes(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"new": 1.5, "total": 2}, TypeError),
+        ({"new": 1, "total": float("inf")}, TypeError),
+        ({"new": 1, "total": 1, "batch": True}, TypeError),
+        ({"new": 1, "total": 1, "itemsize": -1}, ValueError),
+    ],
+)
+def test_refuses_passes_that_cannot_be(options: dict[str, Any], error: type[Exception], tiny: Any) -> None:
+    with pytest.raises(error):
+        forward_work(tiny.ours.config, **options)

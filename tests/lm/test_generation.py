@@ -172,6 +172,7 @@ def test_same_seed_same_tokens_other_seed_other_tokens(tiny: Any) -> None:
         ([1], 3, {"stop_ids": [99]}, ValueError, "stop_ids"),
         ([1], 3, {"stop_ids": [1.5]}, TypeError, "stop_ids"),
         ([1], 3, {"stop_ids": [True]}, TypeError, "stop_ids"),
+        ([1], 3, {"stop_ids": 5}, TypeError, "stop_ids must be a sequence"),
         ([1], 3, {"sampling": None}, TypeError, "SamplingParams, got NoneType"),
         ([1], 3, {"sampling": SamplingParams(), "generator": 5}, TypeError, "Generator.*got int"),
         ([1], 3, {"sampling": SamplingParams(), "generator": [5]}, TypeError, "Generator"),
@@ -217,3 +218,10 @@ def test_logits_that_are_not_finite_are_refused(sampling: SamplingParams, make_p
     model.norm.weight.fill_(torch.nan)
     with pytest.raises(ValueError, match="logits of row 0 hold NaN"):
         generate(model, [1, 2], 3, sampling=sampling, generator=torch.Generator())
+
+
+def test_stop_ids_may_come_from_an_iterator(tiny: Any) -> None:
+    free = generate(tiny.ours, [1, 2], 8, stop_ids=())
+    stop = int(free[3])
+    stopped = generate(tiny.ours, [1, 2], 8, stop_ids=iter([stop]))
+    assert torch.equal(stopped, free[: free[2:].tolist().index(stop) + 3])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from kb.lm import DecoderLM, ModelConfig
+from kb.lm import DecoderLM, KVCache, ModelConfig
 
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 32}
 LLAMA3 = {
@@ -184,6 +184,31 @@ def test_the_feed_forward_network_can_be_injected() -> None:
 def test_refuses_tokens_that_are_not_ids(tokens: torch.Tensor, make_pair: Any) -> None:
     with pytest.raises(ValueError, match="tokens must be"):
         make_pair("llama").ours(tokens)
+
+
+def test_refuses_an_id_outside_the_vocabulary(make_pair: Any) -> None:
+    model = make_pair("llama").ours
+    cache = KVCache(model.config, capacity=4)
+    for wrong in (61, -1):
+        with pytest.raises(ValueError, match="0 to 60"):
+            model(torch.tensor([[1, wrong]]), cache=cache)
+    assert cache.length == 0
+
+
+def test_refuses_weights_of_dtypes_that_it_cannot_run(make_pair: Any) -> None:
+    pair = make_pair("llama")
+    weights = pair.checkpoint.weights
+    whole = {name: tensor.to(torch.int8) for name, tensor in weights.items()}
+    mixed = {**weights, "model.norm.weight": weights["model.norm.weight"].half()}
+    for wrong, named in ((whole, "torch.int8"), (mixed, "torch.float16, torch.float32")):
+        with pytest.raises(ValueError, match=f"the tensors are of {named}"):
+            DecoderLM.from_checkpoint(SimpleNamespace(config=pair.checkpoint.config, weights=wrong))
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "toaster"])
+def test_refuses_a_device_that_is_not_there(make_pair: Any, device: str) -> None:
+    with pytest.raises(ValueError, match="device"):
+        DecoderLM.from_checkpoint(make_pair("llama").checkpoint, device=device)
 
 
 def test_refuses_weights_that_do_not_fit(make_pair: Any) -> None:

@@ -1,5 +1,8 @@
 """Each filter equals transformers' logits processor; the draw follows the distribution."""
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +18,7 @@ from transformers import (
 )
 
 from kb.lm import GREEDY, SamplingParams
-from kb.lm.sampling import draw, process
+from kb.lm.sampling import draw, keep_min_p, keep_top_k, keep_top_p, penalize_repetition, process
 
 
 def random_logits(B: int, V: int, seed: int, spread: float = 3.0) -> tuple[Tensor, Tensor]:
@@ -139,3 +142,21 @@ def test_refuses_shapes_that_do_not_fit() -> None:
         process(torch.ones(2, 5), torch.ones(3, 1, dtype=torch.long), GREEDY)
     with pytest.raises(ValueError, match="one per row"):
         draw(torch.ones(2, 5), [torch.Generator()])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: keep_top_k(x, 0), ValueError, "k must be"),
+        (lambda x: keep_top_p(x, math.nan), ValueError, "p must be"),
+        (lambda x: keep_min_p(x, 2.0), ValueError, "min_p must be"),
+        (lambda x: penalize_repetition(x, torch.zeros(2, 1, dtype=torch.long), -1.0), ValueError, "penalty must be"),
+        (lambda x: keep_top_k(x[0], 1), ValueError, r"wanted logits \[B, V\]"),
+        (lambda x: keep_top_p(x.long(), 0.5), TypeError, "floating-point"),
+        (lambda x: draw(x[0], [torch.Generator()] * 5), ValueError, "wanted logits"),
+        (lambda x: draw(x, [None, None]), TypeError, "no hidden global state"),
+    ],
+)
+def test_filters_refuse_bad_input_of_their_own(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(torch.ones(2, 5))

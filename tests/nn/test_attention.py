@@ -1,6 +1,8 @@
 """Grouped-query attention: loop = fused = torch's and transformers' own, in value and gradient."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -128,3 +130,19 @@ def test_refuses_bad_input(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         attention(torch.ones(q), torch.ones(k), torch.ones(v), window=window)
+
+
+@pytest.mark.parametrize("attention", [grouped_query_attention, grouped_query_attention_loop])
+@pytest.mark.parametrize("window", [2.5, math.nan, True, "3"])
+def test_refuses_a_window_that_is_no_integer(attention: Callable[..., Tensor], window: Any) -> None:
+    x = torch.ones(1, 2, 4, 8)
+    with pytest.raises(TypeError, match="window must be an integer"):
+        attention(x, x, x, window=window)
+
+
+@pytest.mark.parametrize("attention", [grouped_query_attention, grouped_query_attention_loop])
+@pytest.mark.parametrize("dtypes", [(torch.float32, torch.float64), (torch.int64, torch.int64)])
+def test_refuses_dtypes_that_do_not_fit(attention: Callable[..., Tensor], dtypes: tuple[torch.dtype, ...]) -> None:
+    q, k = (torch.ones(1, 2, 4, 8, dtype=dtype) for dtype in dtypes)
+    with pytest.raises(TypeError, match="one floating dtype"):
+        attention(q, k, k)

@@ -59,3 +59,20 @@ def test_loop_equals_module_with_gradients() -> None:
 def test_refuses_an_unknown_activation() -> None:
     with pytest.raises(ValueError, match=r"swoosh.*silu"):
         SwiGLU(4, 8, activation="swoosh")
+
+
+@pytest.mark.parametrize("gate", [-1000.0, -100.0, 100.0])
+def test_loop_and_module_agree_where_the_exponential_overflows(gate: float) -> None:
+    module = SwiGLU(1, 1)
+    weights = (module.gate_proj.weight, module.up_proj.weight, module.down_proj.weight)
+    with torch.no_grad():
+        for weight in weights:
+            weight.fill_(1.0)
+    x = torch.tensor([gate], requires_grad=True)
+    (loop,), (fast,) = (torch.autograd.grad(out.sum(), x) for out in (swiglu_loop(x, *weights), module(x)))
+    torch.testing.assert_close(loop, fast)
+
+
+def test_loop_refuses_shapes_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"wanted x .D.*\(3,\), \(4, 3\), \(5, 3\)"):
+        swiglu_loop(torch.ones(3), torch.ones(4, 3), torch.ones(5, 3), torch.ones(3, 4))

@@ -79,6 +79,11 @@ def test_refuses_an_eps_that_is_not_positive(eps: float) -> None:
         rms_norm(torch.ones(2, 3), torch.ones(3), eps)
 
 
+def test_refuses_integers() -> None:
+    with pytest.raises(TypeError, match=r"floating-point.*int64"):
+        rms_norm(torch.tensor([3, 4]), torch.ones(2), 1e-6)
+
+
 @pytest.mark.parametrize(("x", "weight"), [((2, 3), (2,)), ((3,), (3, 1)), ((), (1,))])
 def test_refuses_shapes_that_do_not_fit(x: tuple[int, ...], weight: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="last axis"):

@@ -143,6 +143,13 @@ def test_yarn_keeps_fast_pairs_and_interpolates_slow_ones() -> None:
         ({"theta": 0.0}, "rope_theta"),
         ({"theta": float("nan")}, "rope_theta"),
         ({"type": "linear", "factor": 0.5}, "factor"),
+        ({"beta_fast": 0}, "beta_fast"),
+        ({"beta_slow": -1.0}, "beta_slow"),
+        ({"attention_factor": "x"}, "attention_factor"),
+        ({"mscale": float("nan")}, "mscale"),
+        ({"type": "longrope", "long_factor": (1.0,)}, "short_factor"),
+        ({"type": "longrope", "short_factor": (1.0, 0.0), "long_factor": (1.0, 1.0)}, "short_factor"),
+        ({"type": "longrope", "short_factor": (1.0,), "long_factor": (1.0, 1.0)}, "1 short factors and 2 long"),
         ({"type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0}, "high_freq_factor"),
     ],
 )
@@ -162,6 +169,14 @@ def test_refuses_longrope_factors_of_the_wrong_number() -> None:
         inverse_frequencies(RopeParameters(type="longrope", short_factor=(1.0,), long_factor=(1.0,)), 16)
 
 
-def test_refuses_tables_that_do_not_fit() -> None:
+@pytest.mark.parametrize("table", [(1, 2, 3), (2, 4), (1, 4), (3, 2, 4), (2, 3, 4), (4,)])
+def test_refuses_tables_that_do_not_fit(table: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="wanted"):
-        apply_rotary(torch.ones(1, 2, 1, 8), torch.ones(1, 2, 3), torch.ones(1, 2, 3))
+        apply_rotary(torch.ones(2, 2, 4, 8), torch.ones(table), torch.ones(table))
+
+
+def test_positions_of_one_row_serve_all_and_integers_are_refused() -> None:
+    x, table = torch.randn(2, 3, 1, 8), torch.randn(1, 3, 4)
+    assert torch.equal(apply_rotary(x, table, table)[1:], apply_rotary(x[1:], table, table))
+    with pytest.raises(TypeError, match="floating-point"):
+        apply_rotary(x.long(), table, table)

@@ -4,7 +4,6 @@ A pinned checkpoint is converted once into such a folder in the cache, float32, 
 folder loads in transformers as well. Weights are safetensors only: a pickle would run whatever its author put in it.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kb import runtime
+from kb.checkpoints.files import json_or_empty, read_json
 from kb.checkpoints.smollm2 import converted_folder
 from kb.checkpoints.tokenizer import Tokenizer
 
@@ -75,41 +75,27 @@ def load(
     if dtype is not None and not dtype.is_floating_point:
         raise ValueError(f"dtype: wanted a floating-point dtype or None, got {dtype}")
     where = runtime.device(str(device))
-    if where.type == "meta":
-        raise ValueError("device: 'meta' holds no numbers; wanted 'cpu' or 'cuda'")
-    folder = NAMES[name]() if isinstance(name, str) and name in NAMES else Path(name).expanduser()
-    if not folder.is_dir():
+    folder = NAMES[name]() if isinstance(name, str) and name in NAMES else _folder(name)
+    if folder is None:
         raise ValueError(f"name: {str(name)!r} is neither a checkpoint ({', '.join(NAMES)}) nor a folder")
     config = read_json(folder / "config.json")
     if config.get("quantization_config"):
         raise ValueError(f"{folder}: quantised weights are not supported; load the model's unquantised folder")
-    generation = folder / "generation_config.json"
     weights = {}
     for file in _weight_files(folder):
         with _readable(file, made_here=name in NAMES):
             shard = load_file(file, device=str(where))
         weights.update({key: _cast(tensor, dtype) for key, tensor in shard.items()})
     _require_indexed(folder, weights)
-    return Checkpoint(str(name), folder, config, weights, read_json(generation) if generation.exists() else {})
+    return Checkpoint(str(name), folder, config, weights, json_or_empty(folder / "generation_config.json"))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        ValueError: the file is missing, cannot be read, is not JSON or holds no object.
-    """
+def _folder(name: str | Path) -> Path | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path.parent} has no {path.name}: not the folder of a Hugging Face checkpoint") from error
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(found).__name__}")
-    return found
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError):  # a name that is too long, a user that there is not
+        return None
 
 
 def _weight_files(folder: Path) -> list[Path]:

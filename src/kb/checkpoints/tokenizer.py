@@ -1,15 +1,19 @@
 """Text to token ids and back, and conversations to text by a chat template.
 
-The splitting is done by the ``tokenizers`` library from ``tokenizer.json``; chat templates are Jinja, rendered in a
-sandbox with the same settings and helpers as in transformers.
+The splitting is done by the ``tokenizers`` library from ``tokenizer.json``; what other files say of special tokens is
+added to it, as in transformers.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from functools import cached_property
+import operator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn, overload
+from typing import Any, Literal, overload
+
+from kb.checkpoints import chat_template as chat
+from kb.checkpoints.files import json_or_empty
+
+_ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 
 
 class Tokenizer:
@@ -17,13 +21,13 @@ class Tokenizer:
 
     Args:
         backend: A ``tokenizers.Tokenizer``.
-        settings: The ``tokenizer_config.json``.
+        special_tokens: Texts of the special tokens by role: ``bos_token``, ``eos_token``, ``pad_token`` and others.
         chat_template: A Jinja template, or None where the model has none.
     """
 
-    def __init__(self, backend: Any, settings: Mapping[str, Any], chat_template: str | None = None) -> None:
+    def __init__(self, backend: Any, special_tokens: Mapping[str, str], chat_template: str | None = None) -> None:
         self._backend = backend
-        self._settings = dict(settings)
+        self.special_tokens = dict(special_tokens)
         self.chat_template = chat_template
 
     @classmethod
@@ -42,13 +46,16 @@ class Tokenizer:
             backend = Backend.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"{path} is not a tokenizer that the tokenizers library can read: {error}") from error
+        filled_with = {"pad_token": backend.padding["pad_token"]} if backend.padding else {}
         # A folder may ask for texts to be cut or filled up; transformers does so only when told.
         backend.no_truncation()
         backend.no_padding()
-        settings = _json_or_empty(path.with_name("tokenizer_config.json"))
-        settings = {**_json_or_empty(path.with_name("special_tokens_map.json")), **settings}
-        _add_missing(backend, settings.get("added_tokens_decoder") or {}, path)
-        return cls(backend, settings, _chat_template(path.parent, settings))
+        settings = json_or_empty(path.with_name("tokenizer_config.json"))
+        settings = {**filled_with, **json_or_empty(path.with_name("special_tokens_map.json")), **settings}
+        _add_listed(backend, settings.get("added_tokens_decoder") or {}, path)
+        _add_special(backend, settings, path)
+        roles = {role: _content(settings[role], path) for role in _ROLES if settings.get(role) is not None}
+        return cls(backend, roles, chat.read(path.parent, settings))
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text; special tokens written in it, such as ``<|im_end|>``, become their ids.
@@ -73,13 +80,17 @@ class Tokenizer:
         ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
         """The text of token ids; bytes that are no UTF-8, as in half a character, become U+FFFD.
 
         Raises:
+            TypeError: ``ids`` are not integers.
             ValueError: an id is outside the vocabulary.
         """
-        listed = [int(token) for token in ids]
+        try:
+            listed = [operator.index(token) for token in ids]
+        except TypeError as error:
+            raise TypeError(f"ids must be integers: {error}") from error
         for token in listed:
             self.token(token)
         text: str = self._backend.decode(listed, skip_special_tokens=skip_special_tokens)
@@ -90,13 +101,6 @@ class Tokenizer:
         """Number of tokens, added ones included."""
         size: int = self._backend.get_vocab_size(with_added_tokens=True)
         return size
-
-    @cached_property
-    def special_tokens(self) -> dict[str, str]:
-        """Texts of the special tokens by role: ``bos_token``, ``eos_token``, ``pad_token``, ``unk_token``."""
-        roles = ("bos_token", "eos_token", "pad_token", "unk_token")
-        found = {role: self._settings.get(role) for role in roles}
-        return {role: _content(token) for role, token in found.items() if token is not None}
 
     @property
     def bos_id(self) -> int | None:
@@ -136,7 +140,7 @@ class Tokenizer:
     @overload
     def apply_chat_template(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Iterable[Mapping[str, Any]],
         *,
         add_generation_prompt: bool = True,
         tokenize: Literal[True] = True,
@@ -146,7 +150,7 @@ class Tokenizer:
     @overload
     def apply_chat_template(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Iterable[Mapping[str, Any]],
         *,
         add_generation_prompt: bool = True,
         tokenize: Literal[False],
@@ -155,7 +159,7 @@ class Tokenizer:
 
     def apply_chat_template(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Iterable[Mapping[str, Any]],
         *,
         add_generation_prompt: bool = True,
         tokenize: bool = True,
@@ -170,94 +174,64 @@ class Tokenizer:
             **variables: Handed to the template.
 
         Raises:
-            ValueError: there is no template, a message has no role, or the template refuses the conversation.
+            ValueError: there is no template, no message, a message without a role, or the template refuses the
+                conversation.
         """
+        messages = list(messages)
         if self.chat_template is None:
             raise ValueError("this tokenizer has no chat template; join the messages yourself")
+        if not messages:
+            raise ValueError("messages must hold at least one message, got none")
         for index, message in enumerate(messages):
             if not isinstance(message, Mapping) or "role" not in message:
                 raise ValueError(f"messages[{index}] must be a mapping with 'role' and 'content', got {message!r}")
-        given = {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
+        given = {"messages": messages, "add_generation_prompt": add_generation_prompt}
         # Templates test whether tools are None; an undefined name is not.
         absent = {"tools": None, "documents": None}
-        text = _render(self.chat_template, {**self.special_tokens, **absent, **given, **variables})
+        text = chat.render(self.chat_template, {**self.special_tokens, **absent, **given, **variables})
         # The template writes all special tokens itself.
         return self.encode(text, add_special_tokens=False) if tokenize else text
 
 
-def _add_missing(backend: Any, added: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Add the tokens that only ``tokenizer_config.json`` lists, as transformers does.
+def _add_listed(backend: Any, listed: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Add the tokens that only ``added_tokens_decoder`` lists, as transformers does.
 
     Raises:
         ValueError: such a token would not get the id that it is listed with.
     """
-    from tokenizers import AddedToken
-
-    for index, token in sorted((int(index), token) for index, token in added.items()):
-        text = token["content"]
+    if not isinstance(listed, Mapping) or not all(index.isdecimal() for index in listed):
+        raise ValueError(f"{path}: added_tokens_decoder must map ids to tokens, got {listed!r}")
+    for index, token in sorted((int(index), token) for index, token in listed.items()):
+        text = _content(token, path)
         if backend.token_to_id(text) is None:
-            flags = {name: token[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in token}
-            new = AddedToken(text, special=bool(token.get("special")), **flags)
-            (backend.add_special_tokens if token.get("special") else backend.add_tokens)([new])
+            _add(backend, token, text, special=bool(token.get("special")))
         if backend.token_to_id(text) != index:
             raise ValueError(f"{path}: {text!r} has the id {backend.token_to_id(text)}, its configuration says {index}")
 
 
-def _content(token: str | Mapping[str, Any]) -> str:
-    return token if isinstance(token, str) else str(token["content"])
+def _add_special(backend: Any, settings: Mapping[str, Any], path: Path) -> None:
+    """Make a special token of each that has a role or is listed as special, and is none yet, as transformers does."""
+    listed = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
+    named = listed.values() if isinstance(listed, Mapping) else listed
+    added = {token.content for token in backend.get_added_tokens_decoder().values()}
+    for token in [*(settings.get(role) for role in _ROLES), *named]:
+        if token is not None and (text := _content(token, path)) not in added:
+            added.add(text)
+            _add(backend, token, text, special=True)
 
 
-def _json_or_empty(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(found).__name__}")
-    return found
+def _add(backend: Any, token: str | Mapping[str, Any], text: str, *, special: bool) -> None:
+    from tokenizers import AddedToken
+
+    flags = {} if isinstance(token, str) else {name: token[name] for name in _FLAGS if name in token}
+    new = AddedToken(text, special=special, **flags)
+    (backend.add_special_tokens if special else backend.add_tokens)([new])
 
 
-def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    jinja = folder / "chat_template.jinja"
-    if jinja.exists():
-        return jinja.read_text(encoding="utf-8")
-    template = settings.get("chat_template") or _json_or_empty(folder / "chat_template.json").get("chat_template")
-    if isinstance(template, list):  # several, by name
-        named = {entry["name"]: entry["template"] for entry in template}
-        template = named.get("default")
-    return template
-
-
-def _render(template: str, variables: Mapping[str, Any]) -> str:
-    import jinja2
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """``{% generation %}`` marks what the assistant wrote, for training; it changes no text."""
-
-        tags = {"generation"}  # noqa: RUF012 (as Jinja declares it)
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def raise_exception(message: str) -> NoReturn:
-        raise jinja2.TemplateError(message)
-
-    def tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
-        # Jinja's own filter escapes HTML characters.
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
-    )
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
-    try:
-        return environment.from_string(template).render(**variables)
-    except (jinja2.TemplateError, TypeError) as error:
-        raise ValueError(f"the chat template refused the conversation: {error}") from error
+def _content(token: object, path: Path) -> str:
+    text = token.get("content") if isinstance(token, Mapping) else token
+    if not isinstance(text, str):
+        raise ValueError(
+            f"{path.with_name('tokenizer_config.json')}: a token must be a text or hold one, got {token!r}"
+        )
+    return text

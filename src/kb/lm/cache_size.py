@@ -25,7 +25,8 @@ class CacheShape:
         rotary: MLA: width of the shared rotary key.
 
     Raises:
-        ValueError: a count is under 1, heads are not a multiple of KV heads, or only one of the MLA widths is given.
+        ValueError: a count is not a positive integer, heads are not a multiple of KV heads, or only one of the MLA
+            widths is given.
     """
 
     name: str
@@ -38,11 +39,12 @@ class CacheShape:
 
     def __post_init__(self) -> None:
         for field in ("layers", "heads", "kv_heads", "head_dim"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+            _require_count(field, getattr(self, field), least=1)
         if self.heads % self.kv_heads:
             raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
-        if min(self.latent, self.rotary) < 0 or (self.latent > 0) != (self.rotary > 0):
+        for field in ("latent", "rotary"):
+            _require_count(field, getattr(self, field), least=0)
+        if (self.latent > 0) != (self.rotary > 0):
             raise ValueError(f"MLA wants both widths, got latent {self.latent} and rotary {self.rotary}")
 
     @property
@@ -65,8 +67,21 @@ class CacheShape:
         return self.layers * self.per_layer
 
     def nbytes(self, tokens: int = 1, *, itemsize: float = 2, batch: int = 1) -> int:
-        """Bytes of the cache of ``batch`` sequences of ``tokens`` tokens; ``itemsize`` 2 is bfloat16."""
+        """Bytes of the cache of ``batch`` sequences of ``tokens`` tokens; ``itemsize`` 2 is bfloat16.
+
+        Raises:
+            ValueError: a count is not a positive integer, or ``itemsize`` is not positive.
+        """
+        _require_count("tokens", tokens, least=1)
+        _require_count("batch", batch, least=1)
+        if not itemsize > 0:
+            raise ValueError(f"itemsize must be positive, got {itemsize}")
         return round(batch * tokens * self.per_token * itemsize)
+
+
+def _require_count(name: str, value: object, *, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
 # From each model's released config.json or its report.

@@ -14,6 +14,7 @@ from kb.nn import ACTIVATIONS, RopeParameters
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
 # What the configuration classes of transformers fill in where config.json is silent.
 _DEFAULT_THETA = {"smollm3": 2_000_000.0}
+_DEFAULT_KV_HEADS = {"mistral": 8, "qwen2": 32, "qwen3": 32, "smollm3": 4}
 _DEFAULT_POSITIONS = {"llama": 2048, "mistral": 131_072}
 
 
@@ -61,6 +62,10 @@ class ModelConfig:
         for name in ("windows", "uses_rope"):
             if len(getattr(self, name)) not in (0, self.num_layers):
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries for {self.num_layers} layers")
+        if self.rope.type == "longrope" and len(self.rope.short_factor) != self.head_dim // 2:
+            raise ValueError(
+                f"longrope has {len(self.rope.short_factor)} factors for the {self.head_dim // 2} pairs of a head"
+            )
         for window in self.windows:
             if window is not None:
                 _require_positive("windows", window)
@@ -118,7 +123,7 @@ class ModelConfig:
             intermediate_size=config["intermediate_size"],
             num_layers=num_layers,
             num_heads=num_heads,
-            num_kv_heads=config.get("num_key_value_heads") or num_heads,
+            num_kv_heads=config.get("num_key_value_heads", _DEFAULT_KV_HEADS.get(kind)) or num_heads,
             head_dim=config.get("head_dim") or (128 if kind == "qwen3" else config["hidden_size"] // num_heads),
             max_positions=max_positions,
             norm_eps=config.get("rms_norm_eps", 1e-6),
@@ -197,12 +202,14 @@ def _rope(config: Mapping[str, Any], kind: str, max_positions: int) -> RopeParam
 
 
 def _windows(config: Mapping[str, Any], kind: str, num_layers: int) -> tuple[int | None, ...]:
-    window = config.get("sliding_window", 4096 if kind == "mistral" else None)
-    if kind == "llama" or (kind != "mistral" and not config.get("use_sliding_window", False)) or window is None:
+    window = config.get("sliding_window", None if kind == "smollm3" else 4096)
+    kinds = config.get("layer_types")
+    # SmolLM3 goes by the list of its layers where there is one, whatever the switch says.
+    switched_on = config.get("use_sliding_window", False) or (kind == "smollm3" and kinds is not None)
+    if kind == "llama" or (kind != "mistral" and not switched_on) or window is None:
         return ()
     if kind == "mistral":
         return (window,) * num_layers
-    kinds = config.get("layer_types")
     if kinds is None and kind == "smollm3":
         kinds = [
             "full_attention" if rotates else "sliding_attention" for rotates in _uses_rope(config, kind, num_layers)

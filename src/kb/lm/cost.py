@@ -51,6 +51,7 @@ def forward_flops(config: ModelConfig, *, new: int, total: int, batch: int = 1) 
     """Operations of one pass over ``new`` tokens of a context of ``total``, logits of the last token alone.
 
     Raises:
+        TypeError: one of them is not an integer.
         ValueError: not 1 ≤ new ≤ total, or batch under 1.
     """
     _check(new, total, batch)
@@ -64,6 +65,7 @@ def forward_traffic(config: ModelConfig, *, new: int, total: int, batch: int = 1
     """Numbers moved by the same pass: weights once, the cache once per sequence, activations of each product.
 
     Raises:
+        TypeError: one of them is not an integer.
         ValueError: not 1 ≤ new ≤ total, or batch under 1.
     """
     _check(new, total, batch)
@@ -78,11 +80,21 @@ def forward_traffic(config: ModelConfig, *, new: int, total: int, batch: int = 1
 
 
 def forward_work(config: ModelConfig, *, new: int, total: int, batch: int = 1, itemsize: int = 4) -> Work:
-    """Operations and bytes of one pass, every number ``itemsize`` bytes wide."""
+    """Operations and bytes of one pass, every number ``itemsize`` bytes wide.
+
+    Raises:
+        TypeError: a count is not an integer.
+        ValueError: not 1 ≤ new ≤ total, or batch or itemsize under 1.
+    """
+    if not isinstance(itemsize, int) or itemsize < 1:
+        raise ValueError(f"itemsize must be a whole number of bytes, got {itemsize!r}")
     traffic = forward_traffic(config, new=new, total=total, batch=batch)
     return Work(forward_flops(config, new=new, total=total, batch=batch), itemsize * traffic.total)
 
 
 def _check(new: int, total: int, batch: int) -> None:
+    for name, value in (("new", new), ("total", total), ("batch", batch)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an integer, got {value!r}")
     if not 1 <= new <= total or batch < 1:
         raise ValueError(f"wanted 1 <= new <= total and batch >= 1, got new {new}, total {total}, batch {batch}")

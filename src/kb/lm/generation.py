@@ -1,19 +1,21 @@
 """Autoregressive generation: prefill the prompt, then one token at a time, with or without a KV cache.
 
 Without a cache every step runs the model over the whole sequence again; with one, over the newest token alone. The
-tokens are the same, but where the angles of RoPE depend on the length (dynamic, longrope) and the sequence outgrows the
-trained one: there each way gives what transformers gives in the same way.
+tokens are the same, with two exceptions, in which each way gives what transformers gives in the same way: where the
+angles of RoPE depend on the length (dynamic, longrope) and the sequence outgrows the trained one; and in bfloat16 and
+float16, whose rounding decides between candidates that are nearly tied, and falls out otherwise in the other way.
 
 Shapes: B sequences, T prompt tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 import torch
 from torch import Tensor
 
 from kb.lm.cache import KVCache
+from kb.lm.config import ModelConfig
 from kb.lm.model import DecoderLM
 from kb.lm.sampling import GREEDY, SamplingParams, draw, process, require_finite
 
@@ -28,7 +30,7 @@ def generate(
     use_cache: bool = True,
     sampling: SamplingParams = GREEDY,
     generator: Generators = None,
-    stop_ids: Sequence[int] | None = None,
+    stop_ids: Iterable[int] | None = None,
 ) -> Tensor:
     """Continue each prompt by up to ``max_new_tokens`` tokens.
 
@@ -54,7 +56,7 @@ def generate(
     sequence_BT, flat = _prompt(tokens, model.config.vocab_size, model.embed_tokens.weight.device)
     _check_length(sequence_BT.shape[1], max_new_tokens, model)
     generators = _generators(generator, len(sequence_BT), sampling)
-    stops = torch.tensor(_stops(stop_ids, model), dtype=torch.long, device=sequence_BT.device)
+    stops = torch.tensor(_stops(stop_ids, model.config), dtype=torch.long, device=sequence_BT.device)
     cache = _cache(model, sequence_BT, max_new_tokens) if use_cache else None
     with torch.inference_mode():
         sequence_BT = _continue(model, sequence_BT, max_new_tokens, cache, sampling, generators, stops)
@@ -121,16 +123,19 @@ def _prompt(
     return prompt.to(device).reshape(-1, prompt.shape[-1]), prompt.dim() == 1
 
 
-def _stops(stop_ids: Sequence[int] | None, model: DecoderLM) -> tuple[int, ...]:
+def _stops(stop_ids: Iterable[int] | None, config: ModelConfig) -> tuple[int, ...]:
     if stop_ids is None:
-        return model.config.eos_ids
+        return config.eos_ids
+    if not isinstance(stop_ids, Iterable):
+        raise TypeError(f"stop_ids must be a sequence of integers, got {stop_ids!r}")
+    stop_ids = tuple(stop_ids)
     for stop in stop_ids:
         if not isinstance(stop, Integral) or isinstance(stop, bool):
             raise TypeError(f"stop_ids must be integers, got {stop!r}")
-    wrong = [stop for stop in stop_ids if not 0 <= stop < model.config.vocab_size]
+    wrong = [stop for stop in stop_ids if not 0 <= stop < config.vocab_size]
     if wrong:
-        raise ValueError(f"stop_ids must be in 0 to {model.config.vocab_size - 1}, got {wrong[0]}")
-    return tuple(stop_ids)
+        raise ValueError(f"stop_ids must be in 0 to {config.vocab_size - 1}, got {wrong[0]}")
+    return stop_ids
 
 
 def _check_length(T: int, max_new_tokens: int, model: DecoderLM) -> None:

@@ -9,31 +9,19 @@ Source: Touvron et al. 2023, LLaMA, section 2.2; Grattafiori et al. 2024, Llama 
 Shapes: B sequences, T tokens, D model width, N query heads, G key-value heads, H head width, P = H/2, V vocabulary.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from kb import runtime
 from kb.lm.cache import Cache, NoCache
 from kb.lm.config import ModelConfig
+from kb.lm.weights import LoadedCheckpoint, prepared, require_fit
 from kb.nn import RMSNorm, RopeParameters, SwiGLU, apply_rotary, inverse_frequencies, rotary_tables
 
 MakeFFN = Callable[[ModelConfig, int], nn.Module]
-
-
-class LoadedCheckpoint(Protocol):
-    """What :meth:`DecoderLM.from_checkpoint` reads of ``kb.checkpoints.Checkpoint``."""
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """The ``config.json``."""
-
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """Tensors by Hugging Face name."""
 
 
 class Attention(nn.Module):
@@ -112,36 +100,20 @@ class DecoderLM(nn.Module):
                 trained then changes the checkpoint, and every other model that shares it.
 
         Raises:
-            ValueError: the configuration is not of this family, or a tensor is missing, unknown or of another shape.
+            ValueError: the configuration is not of this family, there is no such device, or a tensor is missing,
+                unknown, of another shape or of another dtype than the rest.
         """
-        config = ModelConfig.from_huggingface(checkpoint.config, getattr(checkpoint, "generation", None))
-        weights = {
-            name.removeprefix("model."): tensor
-            for name, tensor in checkpoint.weights.items()
-            if not name.endswith("rotary_emb.inv_freq")  # in folders of 2023: derived, not learned
-        }
-        embedding, head = weights.get("embed_tokens.weight", torch.empty(0)), weights.get("lm_head.weight")
-        if config.tie_embeddings and head is not None and not torch.equal(head, embedding):
-            config = replace(config, tie_embeddings=False)  # a head of its own was stored: transformers keeps it, too
-        elif config.tie_embeddings:
-            weights["lm_head.weight"] = embedding
+        where = None if device is None else runtime.device(str(device))
+        config, weights = prepared(checkpoint)
         with torch.device("meta"):
             model = cls(config)
-        wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-        if wanted != given:
-            names = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
-            first = names[0]
-            raise ValueError(
-                f"{len(names)} tensors of the checkpoint do not fit its configuration; the first is {first}: "
-                f"wanted {wanted.get(first, 'none')}, got {given.get(first, 'none')}"
-            )
+        require_fit(model.state_dict(), weights)
         if not share:
-            weights = {name: tensor.to(device, copy=True) for name, tensor in weights.items()}
+            weights = {name: tensor.to(where, copy=True) for name, tensor in weights.items()}
         model.load_state_dict(weights, assign=True)
         if config.tie_embeddings:
             model.lm_head.weight = model.embed_tokens.weight
-        return model.to(device).eval().requires_grad_(False)
+        return model.to(where).eval().requires_grad_(False)
 
     def forward(self, tokens_BT: Tensor, *, cache: Cache | None = None, last_only: bool = False) -> Tensor:
         """Logits of the token after each of the given ones, [B, T, V], or [B, 1, V] with ``last_only``.
@@ -152,22 +124,25 @@ class DecoderLM(nn.Module):
             last_only: Whether to compute the logits of the last token alone, which saves most of them in prefill.
 
         Raises:
-            ValueError: the ids are not a non-empty [B, T] of integers, or do not fit the cache.
-            IndexError: an id is outside the vocabulary (raised by torch; on CUDA, a device assertion).
+            ValueError: the ids are not a non-empty [B, T] of integers, do not fit the cache, or one is outside the
+                vocabulary (on CUDA that is a device assertion: to look would be to wait for the GPU).
         """
         if tokens_BT.dim() != 2 or tokens_BT.numel() == 0 or tokens_BT.dtype not in (torch.int64, torch.int32):
             raise ValueError(
                 f"tokens must be a non-empty [B, T] of int64 or int32, got {tuple(tokens_BT.shape)} {tokens_BT.dtype}"
             )
-        cache = cache or NoCache()
+        cache = NoCache() if cache is None else cache
         B, T = tokens_BT.shape
         positions_BT = cache.positions(B, T, tokens_BT.device)
-        x_BTD = self.embed_tokens(tokens_BT)
+        try:
+            x_BTD = self.embed_tokens(tokens_BT)
+        except IndexError as error:
+            raise ValueError(f"token ids must be in 0 to {self.config.vocab_size - 1}, got {tokens_BT}") from error
         tables = self._rotary_tables(positions_BT, x_BTD.dtype)
         for block in self.layers:
             x_BTD = block(x_BTD, tables, cache)
-        cache.advance(T)
         logits: Tensor = self.lm_head(self.norm(x_BTD[:, -1:] if last_only else x_BTD))
+        cache.advance(T)  # at the very end: a pass that failed has added nothing
         return logits
 
     def _rotary_tables(self, positions_BT: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,18 @@ from torch import Tensor
 _LEAST_TEMPERATURE = 1e-6
 
 
+def _require_logits(logits_BV: Tensor) -> None:
+    if not logits_BV.is_floating_point():
+        raise TypeError(f"logits must be floating-point numbers, got {logits_BV.dtype}")
+    if logits_BV.dim() != 2:
+        raise ValueError(f"wanted logits [B, V], got {tuple(logits_BV.shape)}")
+
+
+def _require(holds: bool, name: str, value: float, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {wanted}, got {value}")
+
+
 @dataclass(frozen=True)
 class SamplingParams:
     """How the next token is chosen; the defaults change nothing and draw from the model's own distribution.
@@ -48,18 +60,15 @@ class SamplingParams:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{name} must be a number, got {value!r}")
-        if self.temperature != 0 and not _LEAST_TEMPERATURE <= self.temperature < math.inf:
-            raise ValueError(
-                f"temperature must be 0 (greedy) or a number of at least {_LEAST_TEMPERATURE}, got {self.temperature}"
-            )
-        if not isinstance(self.top_k, int) or self.top_k < 0:
-            raise ValueError(f"top_k must be 0 (keep all) or a positive integer, got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
-        if not 0 <= self.min_p <= 1:
-            raise ValueError(f"min_p must be between 0 and 1, got {self.min_p}")
-        if not (self.repetition_penalty > 0 and math.isfinite(self.repetition_penalty)):
-            raise ValueError(f"repetition_penalty must be a positive number, got {self.repetition_penalty}")
+        temperature, top_k = self.temperature, self.top_k
+        usable = temperature == 0 or _LEAST_TEMPERATURE <= temperature < math.inf
+        _require(usable, "temperature", temperature, f"0 (greedy) or a number of at least {_LEAST_TEMPERATURE}")
+        whole = isinstance(top_k, int) and top_k >= 0
+        _require(whole, "top_k", top_k, "0 (keep all) or a positive integer")
+        _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
+        _require(0 <= self.min_p <= 1, "min_p", self.min_p, "between 0 and 1")
+        penalty = self.repetition_penalty
+        _require(0 < penalty < math.inf, "repetition_penalty", penalty, "a positive number")
 
     @property
     def greedy(self) -> bool:
@@ -72,18 +81,24 @@ GREEDY = SamplingParams(temperature=0.0)
 
 def penalize_repetition(logits_BV: Tensor, tokens_BT: Tensor, penalty: float) -> Tensor:
     """Divide the logit of every token seen in its row by ``penalty`` where positive, multiply where negative."""
+    _require_logits(logits_BV)
+    _require(0 < penalty < math.inf, "penalty", penalty, "a positive number")
     seen_BT = logits_BV.gather(1, tokens_BT)
     return logits_BV.scatter(1, tokens_BT, torch.where(seen_BT < 0, seen_BT * penalty, seen_BT / penalty))
 
 
 def keep_top_k(logits_BV: Tensor, k: int) -> Tensor:
     """Drop all but the k largest of each row; ties with the k-th stay."""
+    _require_logits(logits_BV)
+    _require(k >= 1, "k", k, "at least 1")
     kth_B1 = logits_BV.topk(min(k, logits_BV.shape[-1])).values[:, -1:]
     return logits_BV.masked_fill(logits_BV < kth_B1, -torch.inf)
 
 
 def keep_top_p(logits_BV: Tensor, p: float) -> Tensor:
     """Drop the least likely tokens as long as together they have at most 1 - p; the most likely always stays."""
+    _require_logits(logits_BV)
+    _require(0 < p <= 1, "p", p, "above 0 and at most 1")
     ascending_BV, order_BV = logits_BV.sort(descending=False)
     drop_BV = ascending_BV.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
     drop_BV[:, -1] = False
@@ -92,6 +107,8 @@ def keep_top_p(logits_BV: Tensor, p: float) -> Tensor:
 
 def keep_min_p(logits_BV: Tensor, min_p: float) -> Tensor:
     """Drop tokens less likely than ``min_p`` times the most likely one of their row."""
+    _require_logits(logits_BV)
+    _require(0 <= min_p <= 1, "min_p", min_p, "between 0 and 1")
     probabilities_BV = logits_BV.softmax(dim=-1)
     return logits_BV.masked_fill(probabilities_BV < min_p * probabilities_BV.amax(-1, keepdim=True), -torch.inf)
 
@@ -105,9 +122,11 @@ def process(logits_BV: Tensor, tokens_BT: Tensor, params: SamplingParams) -> Ten
         params: Greedy params get the penalty alone, as nothing else changes which token is largest.
 
     Raises:
+        TypeError: the logits are not of a floating dtype.
         ValueError: logits and tokens are not two matrices with the same number of rows.
     """
-    if logits_BV.dim() != 2 or tokens_BT.dim() != 2 or len(logits_BV) != len(tokens_BT):
+    _require_logits(logits_BV)
+    if tokens_BT.dim() != 2 or len(logits_BV) != len(tokens_BT):
         raise ValueError(f"wanted logits [B, V] and tokens [B, T], got {logits_BV.shape} and {tokens_BT.shape}")
     if params.repetition_penalty != 1:
         logits_BV = penalize_repetition(logits_BV, tokens_BT, params.repetition_penalty)
@@ -144,8 +163,12 @@ def draw(logits_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         generators: One per row, on the logits' device. A row takes V numbers from its own and from no other.
 
     Raises:
+        TypeError: a generator is something else.
         ValueError: not one generator per row, or a row holds NaN or plus infinity or nothing that is finite.
     """
+    _require_logits(logits_BV)
+    if not all(isinstance(one, torch.Generator) for one in generators):
+        raise TypeError("generators must be torch.Generators, one per row: no hidden global state")
     if len(generators) != len(logits_BV):
         raise ValueError(f"wanted {len(logits_BV)} generators, one per row, got {len(generators)}")
     require_finite(logits_BV)

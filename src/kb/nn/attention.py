@@ -49,6 +49,7 @@ def grouped_query_attention(q_BTNH: Tensor, k_BSGH: Tensor, v_BSGH: Tensor, *, w
         [B, T, N, H], in the dtype of the inputs.
 
     Raises:
+        TypeError: the tensors are not of one floating dtype, or ``window`` is not an integer.
         ValueError: the shapes do not fit, there are more queries than keys, or ``window`` is under 1.
     """
     _check(q_BTNH, k_BSGH, v_BSGH, window)
@@ -85,5 +86,10 @@ def _check(q_BTNH: Tensor, k_BSGH: Tensor, v_BSGH: Tensor, window: int | None) -
         raise ValueError(f"{shapes}: {N} query heads cannot share {G} key-value heads equally")
     if S < T:
         raise ValueError(f"{shapes}: {T} queries but only {S} keys; each query needs its own key at least")
+    dtypes = {q_BTNH.dtype, k_BSGH.dtype, v_BSGH.dtype}
+    if len(dtypes) > 1 or not q_BTNH.is_floating_point():
+        raise TypeError(f"q, k and v must be of one floating dtype, got {', '.join(sorted(map(str, dtypes)))}")
+    if window is not None and (not isinstance(window, int) or isinstance(window, bool)):
+        raise TypeError(f"window must be an integer or None, got {window!r}")
     if window is not None and window < 1:
         raise ValueError(f"window must be at least 1 or None, got {window}")

@@ -21,11 +21,20 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def swiglu_loop(x_D: Tensor, gate_FD: Tensor, up_FD: Tensor, down_DF: Tensor) -> Tensor:
-    """Reference: one token [D], one inner unit at a time; silu(a) = a / (1 + exp(-a))."""
+    """Reference: one token [D], one inner unit at a time; silu(a) = a / (1 + exp(-a)).
+
+    Raises:
+        ValueError: the shapes are not [D], [F, D], [F, D] and [D, F].
+    """
+    (width,), inner = x_D.shape, gate_FD.shape[0]
+    if gate_FD.shape != (inner, width) or up_FD.shape != (inner, width) or down_DF.shape != (width, inner):
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (x_D, gate_FD, up_FD, down_DF))
+        raise ValueError(f"wanted x [D], gate and up [F, D] and down [D, F], got {shapes}")
     out = torch.zeros_like(x_D)
-    for f in range(gate_FD.shape[0]):
+    for f in range(inner):
         a = gate_FD[f] @ x_D
-        out = out + down_DF[:, f] * (a / (1 + torch.exp(-a)) * (up_FD[f] @ x_D))
+        # Not 1 / (1 + exp(-a)): the exponential overflows far below 0, and its gradient with it.
+        out = out + down_DF[:, f] * (a * torch.sigmoid(a) * (up_FD[f] @ x_D))
     return out
 
 

@@ -30,6 +30,7 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float, *, compute_dtype: torch.dt
         compute_dtype: Where the statistics are taken.
 
     Raises:
+        TypeError: ``x`` or ``weight_D`` is not of a floating dtype.
         ValueError: the last axis of ``x`` is not as long as ``weight_D``, or ``eps`` is not a positive number.
     """
     if weight_D.dim() != 1 or x.dim() < 1 or x.shape[-1] != weight_D.shape[0]:
@@ -38,6 +39,8 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float, *, compute_dtype: torch.dt
         )
     if not (eps > 0 and math.isfinite(eps)):
         raise ValueError(f"eps must be a positive number, got {eps}")
+    if not (x.is_floating_point() and weight_D.is_floating_point()):
+        raise TypeError(f"x and weight must be floating-point tensors, got {x.dtype} and {weight_D.dtype}")
     wide = x.to(compute_dtype)
     normalized = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
     return weight_D * normalized.to(x.dtype)

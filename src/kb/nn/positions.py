@@ -43,8 +43,16 @@ class RopeParameters:
         if self.type not in _SCALINGS:
             raise ValueError(f"rope_type {self.type!r} is not known; wanted one of {', '.join(sorted(_SCALINGS))}")
         for name, value in (("rope_theta", self.theta), ("factor of rope scaling", self.factor)):
-            if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value < math.inf:
+            if not _is_number(value) or value < 1:
                 raise ValueError(f"the {name} must be a number of at least 1, got {value!r}")
+        for name in ("low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor"):
+            value = getattr(self, name)
+            if not (_is_number(value) and value > 0) and not (name == "attention_factor" and value is None):
+                raise ValueError(f"{name} must be a positive number, got {value!r}")
+        for name in ("mscale", "mscale_all_dim"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and value >= 0):
+                raise ValueError(f"{name} must be a number of at least 0 or None, got {value!r}")
         if self.theta == 1 and self.type == "yarn":
             raise ValueError("yarn needs a rope_theta above 1: with 1 all pairs turn alike")
         least = 2 if self.type == "longrope" else 1
@@ -54,6 +62,15 @@ class RopeParameters:
             raise ValueError(
                 f"high_freq_factor must be above low_freq_factor, got {self.high_freq_factor}, {self.low_freq_factor}"
             )
+        if self.type == "longrope":
+            for name in ("short_factor", "long_factor"):
+                factors = getattr(self, name)
+                if not factors or not all(_is_number(one) and one > 0 for one in factors):
+                    raise ValueError(f"longrope wants {name}, a positive number for each pair, got {factors!r}")
+            if len(self.short_factor) != len(self.long_factor):
+                raise ValueError(
+                    f"longrope has {len(self.short_factor)} short factors and {len(self.long_factor)} long ones"
+                )
 
     @property
     def varies_with_length(self) -> bool:
@@ -63,6 +80,10 @@ class RopeParameters:
         sequence outgrows ``max_positions``, decoding with a cache and without one are two different functions.
         """
         return self.type in ("dynamic", "longrope")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def inverse_frequencies(rope: RopeParameters, head_dim: int, *, length: int = 0) -> tuple[Tensor, float]:
@@ -167,9 +188,16 @@ def apply_rotary(x_BTNH: Tensor, cos_BTP: Tensor, sin_BTP: Tensor) -> Tensor:
     """Turn every pair (i, i + H/2) of every head by its angle; the result has the dtype of ``x``.
 
     Raises:
-        ValueError: ``x`` is not [B, T, N, 2P] for tables [B, T, P].
+        TypeError: ``x`` is not of a floating dtype.
+        ValueError: ``x`` is not [B, T, N, 2P] for tables [B, T, P], or [1, T, P] where positions are those of all rows.
     """
-    if x_BTNH.dim() != 4 or x_BTNH.shape[-1] != 2 * cos_BTP.shape[-1] or cos_BTP.shape != sin_BTP.shape:
+    if not x_BTNH.is_floating_point():
+        raise TypeError(f"x must be a floating-point tensor, got {x_BTNH.dtype}")
+    fits = x_BTNH.dim() == 4 and cos_BTP.dim() == 3 and cos_BTP.shape == sin_BTP.shape
+    if fits:
+        (B, T, _, H), (rows, steps, P) = x_BTNH.shape, cos_BTP.shape
+        fits = rows in (1, B) and steps == T and 2 * P == H
+    if not fits:
         raise ValueError(f"x {tuple(x_BTNH.shape)} and tables {tuple(cos_BTP.shape)}: wanted [B, T, N, 2P], [B, T, P]")
     cos, sin = cos_BTP[:, :, None].to(x_BTNH.dtype), sin_BTP[:, :, None].to(x_BTNH.dtype)
     first, second = x_BTNH.chunk(2, dim=-1)
