@@ -56,6 +56,7 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
     ),
     ("smollm3", {}),
     ("smollm3", {"no_rope_layers": [0, 1, 0], "use_sliding_window": True, "sliding_window": 9}),
+    ("smollm3", {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "sliding_window": 4}),
 ]
 
 
