@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-STAMP := $(VENV)/.installed
+# Named after the Python and the folder that the environment was made for: with another, it is made anew.
+STAMP := $(VENV)/.installed-$(shell $(PYTHON) -c 'import os, sys, zlib; print("%d.%d-%x" % (sys.version_info[:2] + (zlib.crc32(os.fsencode(sys.argv[1])),)))' "$(CURDIR)" 2>/dev/null)
 SITE := _build/html
 PAGE ?=
 RACE ?=
@@ -19,11 +20,16 @@ help: ## list the targets
 
 env: $(STAMP) ## set up .venv with the exact environment
 
+define FITTING_PYTHON
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 to 3.13, or name one with 'make PYTHON=/path/to/python'." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = tuple(sys.version_info[:2]); sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, but $(PYTHON) is %d.%d: name another with make PYTHON=/path/to/python." % v)'
+endef
+
 $(STAMP): requirements.txt pyproject.toml
 	@command -v git >/dev/null || { echo "git was not found: install git, then run make again." >&2; exit 1; }
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 to 3.13, or name one with 'make PYTHON=/path/to/python'." >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, but $(PYTHON) is {v[0]}.{v[1]}: name another with make PYTHON=/path/to/python.")'
+	$(FITTING_PYTHON)
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (on Debian and Ubuntu the package python3-venv), then run make again." >&2; exit 1; }
+	@test -e $@ || rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Installing the environment into $(VENV) (once, a few minutes) ..."
 	@$(PY) -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24.1"
@@ -41,6 +47,7 @@ run: env ## re-execute the pages whose code or imports changed, in place; PAGE=.
 	@$(PY) -m book.run $(PAGE) $(if $(FORCE),--force)
 
 serve: book ## build the website and serve it on PORT (8000)
+	@$(PY) -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || { echo "port $(PORT) is taken: name another with make serve PORT=..." >&2; exit 1; }
 	@echo "http://localhost:$(PORT)/"
 	@$(PY) -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
 
@@ -48,7 +55,8 @@ bench: env ## run the races and record them in benchmarks/results; RACE=decode f
 	@$(PY) -m benchmarks $(RACE)
 
 gpu: ## on a machine with a GPU: the GPU tests, then every page's code on the GPU (any Python with torch; no environment is made)
-	@PYTHONPATH=src:. $(PYTHON) -m book.gpu $(PAGE)
+	$(FITTING_PYTHON)
+	@PYTHONPATH=src:.$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m book.gpu $(PAGE)
 
 colab: env ## run every published page where kb is missing and numpy and matplotlib are other versions (minutes)
 	@KB_COLAB=1 $(PY) -m pytest -q tests/book/test_colab.py
@@ -60,5 +68,5 @@ lock: env ## resolve requirements.in anew into requirements.txt
 	@$(PY) -m book.lock
 
 clean: ## remove the environment, the site and all caches of the tree
-	@rm -rf $(VENV) _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf $(VENV) _build .pytest_cache .mypy_cache .hypothesis src/*.egg-info
+	@find . \( -name __pycache__ -o -name .ruff_cache \) -type d -prune -exec rm -rf {} +

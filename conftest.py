@@ -15,3 +15,4 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give the kernels that nbval starts the environment that ``make run`` recorded the outputs in."""
     if getattr(config.option, "nbval", False):
         os.environ.update(kernels.environment())
+        kernels.warm_up()

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from filelock import FileLock
+
 from book.notebooks import ROOT
 
 SITE = ROOT / "_build" / "html"
@@ -59,17 +61,34 @@ def build(root: Path = ROOT, site: Path | None = None) -> Path:
             raise ValueError(f"root: {root.name}/ holds no {name}; wanted the folder of the book")
     site = site or root / "_build" / "html"
     partial = site.with_name(f".{site.name}-{os.getpid()}")
+    former = site.with_name(f".{site.name}-former")
+    site.parent.mkdir(parents=True, exist_ok=True)
     try:
         problems = _sphinx(root, partial / "html", partial / "doctrees")
         if problems:
             raise BuildError(problems)
-        if site.exists():
-            shutil.rmtree(site)
-        site.parent.mkdir(parents=True, exist_ok=True)
-        (partial / "html").replace(site)
+        # One at a time, as two builds of one tree may end together; and what a killed one left is swept up.
+        with FileLock(site.with_name(f".{site.name}.lock")):
+            shutil.rmtree(former, ignore_errors=True)
+            if site.exists():
+                site.replace(former)
+            (partial / "html").replace(site)
+            shutil.rmtree(former, ignore_errors=True)
+            _sweep(site)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return site / "index.html"
+
+
+def _sweep(site: Path) -> None:
+    """Remove what builds left that were killed: partial sites whose process is gone."""
+    for left in site.parent.glob(f".{site.name}-[0-9]*"):
+        try:
+            os.kill(int(left.name.rpartition("-")[2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except (OSError, ValueError):
+            continue
 
 
 def _sphinx(root: Path, output: Path, doctrees: Path) -> str:

@@ -131,7 +131,10 @@ def summary(record: dict[str, Any], names: Sequence[str], pages_only: bool) -> i
         found = [name for name in names if record["pages"][name]["result"] == state]
         print(f"pages {state}: {len(found)}{''.join(f'{chr(10)}    {name} {_why(record, name)}' for name in found)}")
         failed += len(found) if state == "failed" else 0
-    return 1 if failed else 0
+    ran = any(record["pages"][name]["result"] != "not run" for name in names)
+    if names and not ran:
+        print("no page was run: install what they need, or put it on PYTHONPATH")
+    return 1 if failed or (names and not ran) else 0
 
 
 def _why(record: dict[str, Any], name: str) -> str:

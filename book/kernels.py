@@ -5,8 +5,15 @@ of threads (a float sum depends on how it is cut), the width at which lines are 
 """
 
 import os
+import subprocess
+import sys
+
+from book.notebooks import ROOT
 
 THREADS = "2"  # what the budget of a page is stated for
+
+# Matplotlib warns on stderr where the user's folder cannot be written; and what is set there has no place here.
+MATPLOTLIB = ROOT / "_build" / "matplotlib"
 
 FIXED = {
     "KB_PROGRESS": "0",
@@ -29,4 +36,13 @@ def environment(backend: str = "module://matplotlib_inline.backend_inline") -> d
     Args:
         backend: Matplotlib's; notebooks draw inline, the plain runner draws nowhere ("Agg").
     """
-    return {"KB_DEVICE": "cpu"} | os.environ | FIXED | {"MPLBACKEND": backend}
+    fixed = FIXED | {"MPLBACKEND": backend, "MPLCONFIGDIR": str(MATPLOTLIB)}
+    return {"KB_DEVICE": "cpu"} | os.environ | fixed
+
+
+def warm_up() -> None:
+    """Let Matplotlib list the fonts of this machine once, before a page has to: it says on stderr that it does."""
+    if not any(MATPLOTLIB.glob("fontlist*.json")):
+        MATPLOTLIB.mkdir(parents=True, exist_ok=True)
+        line = [sys.executable, "-c", "import matplotlib.font_manager"]
+        subprocess.run(line, env=environment(), stderr=subprocess.DEVNULL, check=False)

@@ -21,6 +21,7 @@ HEADER = """\
 # The exact environment of the site and of CI (Python 3.11 to 3.13). The direct needs are in requirements.in;
 # made by `make lock`.
 """
+PYTHONS = ("3.11", "3.13")  # the first and the last that the project supports
 _OF_THE_PLATFORM = re.compile(r"nvidia-.*|cuda-.*|triton|pip")
 
 
@@ -61,6 +62,15 @@ def main(root: Path = ROOT) -> int:
             print("requirements.txt is as it was: pip could not resolve requirements.in", file=sys.stderr)
             return status
         lines = pins(json.loads(report.read_text(encoding="utf-8")))
+        resolved = Path(folder, "requirements.txt")
+        resolved.write_text("\n".join(lines), encoding="utf-8")
+        for python in PYTHONS:
+            print(f"looking for every one of them for Python {python} ...", flush=True)
+            other = ["--python-version", python, "--only-binary", ":all:", "--no-deps", "--target", folder]
+            status = subprocess.run([*pip, *other, "-r", str(resolved)], check=False).returncode
+            if status:
+                print(f"requirements.txt is as it was: not all of it is there for Python {python}", file=sys.stderr)
+                return status
     partial = target.with_suffix(".partial")
     partial.write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
     partial.replace(target)

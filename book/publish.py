@@ -33,11 +33,13 @@ def git(*arguments: str, root: Path = notebooks.ROOT, **variables: str) -> str:
     """What git prints for ``arguments`` in the repository at ``root``, with ``variables`` added to its environment.
 
     Raises:
-        CannotPublish: git fails; the message is git's.
+        CannotPublish: git fails, and the message is git's; or it is not there.
     """
-    done = subprocess.run(
-        ["git", "-C", str(root), *arguments], capture_output=True, text=True, env=os.environ | variables
-    )
+    line = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, env=os.environ | variables)
+    except FileNotFoundError as error:
+        raise CannotPublish("git was not found: install it") from error
     if done.returncode:
         raise CannotPublish(f"git {arguments[0]}: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -86,13 +88,16 @@ def address_notebook(path: Path, repository: str, revision: str) -> None:
     """Write the address and the revision into the set-up cell of the published notebook at ``path``.
 
     Raises:
-        CannotPublish: it has not exactly one set-up cell.
+        CannotPublish: it has not exactly one set-up cell, or the address cannot stand in one.
     """
     nb = json.loads(path.read_text(encoding="utf-8"))
     cells = [cell for cell in nb["cells"] if cell["cell_type"] == "code" and is_setup(notebooks.source(cell))]
     if len(cells) != 1:
         raise CannotPublish(f"{path.name} has {len(cells)} set-up cells, wanted one: see book/setup_cell.py")
-    cells[0]["source"] = setup_cell.text(repository, revision).splitlines(keepends=True)
+    try:
+        cells[0]["source"] = setup_cell.text(repository, revision).splitlines(keepends=True)
+    except ValueError as error:
+        raise CannotPublish(str(error)) from error
     text = json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     path.write_text(text, encoding="utf-8")
 
@@ -122,10 +127,13 @@ def push(site: Path, revision: str, root: Path = notebooks.ROOT) -> None:
     """Make ``site`` the only commit of the branch ``gh-pages`` at ``origin``.
 
     Raises:
-        CannotPublish: there are uncommitted changes, or git fails.
+        CannotPublish: there are uncommitted changes, ``origin`` does not hold the commit, or git fails.
     """
     if git("status", "--porcelain", root=root):
         raise CannotPublish("there are uncommitted changes, so the commit named in the pages is not what was built")
+    git("fetch", "--quiet", "origin", root=root)
+    if not git("branch", "--remotes", "--contains", revision, "--list", "origin/*", root=root):
+        raise CannotPublish(f"origin does not hold {revision[:12]}, which readers would install: push it first")
     with tempfile.TemporaryDirectory() as folder:
         index = str(Path(folder, "index"))
         git("--work-tree", str(site.resolve()), "add", "--all", "--force", ".", root=root, GIT_INDEX_FILE=index)
@@ -141,6 +149,8 @@ def main() -> int:
         revision = git("rev-parse", "HEAD")
         count = prepare(SITE, repository, revision)
         print(f"{count} notebooks carry {repository} at {revision[:12]}: {SITE.relative_to(notebooks.ROOT)}")
+        if git("status", "--porcelain"):
+            print("note: there are uncommitted changes, and readers will install that commit, without them")
         if os.environ.get("PUSH") == "1":
             push(SITE, revision)
             print(f"pushed to the branch {BRANCH} of origin")

@@ -1,8 +1,9 @@
 """The question bank: every interview question of the notes, in English and Chinese, and whether the book answers it.
 
-A question is never marked answered by hand. It is answered when its page exists and holds the MyST target
-``(q-<id>)=``; until then it is open, and the site says so. The short answer shown in the bank is the paragraph that
-begins ``**30-second answer.**`` below that target, read from the page, so that the two cannot differ.
+A question is answered when its page exists and holds the MyST target ``(q-<id>)=``; until then the bank marks it
+``state: open``, and the site says so. A rule of the book finds where the two disagree. The short answer shown in the
+bank is the paragraph that begins ``**30-second answer.**`` below that target, read from the page, so that the two
+cannot differ.
 """
 
 import re
@@ -16,7 +17,7 @@ from book.notebooks import CHAPTERS, read, source
 
 BANK = CHAPTERS / "questions.yml"
 
-_NEEDED, _OPTIONAL = ("id", "en", "zh", "page"), ("note",)
+_NEEDED, _OPTIONAL = ("id", "en", "zh", "page"), ("note", "state")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _PAGE = re.compile(r"[a-z0-9_]+/[a-z0-9_]+")
 _TARGET = re.compile(r"^\(([^()\s]+)\)=\s*$", re.MULTILINE)
@@ -129,15 +130,16 @@ def _validate(entry: Any, where: str) -> None:
     unknown = [str(key) for key in entry if key not in (*_NEEDED, *_OPTIONAL)]
     if missing or unknown:
         problem = f"missing {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
-        raise ValueError(f"{where}: {problem}; wanted {', '.join(_NEEDED)} and perhaps note")
+        raise ValueError(f"{where}: {problem}; wanted {', '.join(_NEEDED)} and perhaps {', '.join(_OPTIONAL)}")
     for key, value in entry.items():
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{where}: {key} must be text, got {value!r}")
     for key, pattern, wanted in (
         ("id", _ID, "lower-case words joined by hyphens"),
         ("page", _PAGE, "chapter/page, such as serving/kv_cache"),
+        ("state", re.compile("open"), "open, or left out where the question is answered"),
     ):
-        if not pattern.fullmatch(entry[key]):
+        if key in entry and not pattern.fullmatch(entry[key]):
             raise ValueError(f"{where}: {key} must be {wanted}, got {entry[key]!r}")
 
 

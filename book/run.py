@@ -151,6 +151,7 @@ def main(arguments: Sequence[str] | None = None, book: Book | None = None, folde
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    kernels.warm_up()
     failures = []
     ran = 0
     for path in paths:
@@ -158,8 +159,9 @@ def main(arguments: Sequence[str] | None = None, book: Book | None = None, folde
         start = time.perf_counter()
         try:
             done = run_page(path, book, folder, force=options.force, say=_progress)
-        except PageError as error:
+        except (PageError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
             failures.append(name)
+            error = error if isinstance(error, PageError) else PageError(f"{name}: not a notebook: {error}")
             print(f"\n{error}", file=sys.stderr)
             continue
         ran += done

@@ -47,7 +47,7 @@ def test_the_report_names_hardware_and_versions(capsys: pytest.CaptureFixture[st
     runtime.report()
     first, *rest = capsys.readouterr().out.splitlines()
     assert first == runtime.hardware()
-    assert rest[0].startswith(f"python {platform.python_version()}, torch {torch.__version__}")
+    assert rest[0].startswith(f"python {platform.python_version()}, torch {runtime.versions()['torch']}")
     named = dict(item.split(" ") for line in rest for item in line.split(", "))
     assert named == runtime.versions()
     assert max(map(len, rest)) <= 96

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import re
 import tokenize
 from typing import Any
@@ -11,12 +12,14 @@ from book.rules.model import Page, parse
 
 LONGEST_CELL = 40  # lines
 
-_MARKERS = re.compile(r"^\s*#\s*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)\s*$", re.MULTILINE)
-_HIDING_TAGS = {"nbval-skip", "nbval-raises-exception", "raises-exception", "nbval-check-output", "skip-execution"}
+_MARKERS = re.compile(r"^\s*#[#\s]*(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)\s*$", re.MULTILINE)
+_TAGS = {"setup", "versions", "solution", "nbval-ignore-output", "hide-input", "hide-output", "hide-cell"}
 # A path of one machine. The look-behind spares addresses (https://host/home/...) and fractions (compute/work).
 _PATH = re.compile(
-    r"(?<![\w./:\-])/(?:home|root|tmp|work|content|Users|mnt|opt|usr|var|private)\b(?:/[^\s'\"`)]*)?"
-    r"|\b[A-Za-z]:\\(?:Users|Windows|Program|[A-Za-z]\w+\\)"
+    r"(?<![\w./\-])/(?:home|root|tmp|work|workspace|content|kaggle|data|Users|Volumes|mnt|opt|usr|var|etc|srv|private)\b"
+    r"(?:/[^\s'\"`)]*)?"
+    r"|(?<![\w~/])~/\w[^\s'\"`)]*"
+    r"|\b[A-Za-z]:(?:\\{1,2}|/(?!/))(?:Users|Windows|Program|data|[A-Za-z]\w+[\\/])"
     r"|\b(?:site|dist)-packages\b"
     r"|\bfile:///"
 )
@@ -46,11 +49,12 @@ def plain_python(page: Page) -> list[str]:
 
 
 def tags_only(page: Page) -> list[str]:
-    """Cells are excused from comparison by the tag nbval-ignore-output and by nothing else; none is skipped."""
+    """Cells are excused from comparison only by the tag nbval-ignore-output; none is skipped or removed."""
     problems = []
     for number, cell in page.code:
         problems += [f"cell {number}: comment marker {marker}; use the tag" for marker in _MARKERS.findall(cell.source)]
-        problems += [f"cell {number}: tag {tag}" for tag in sorted(notebooks.tags(cell) & _HIDING_TAGS)]
+        unknown = sorted(notebooks.tags(cell) - _TAGS)
+        problems += [f"cell {number}: tag {tag}; the tags are {', '.join(sorted(_TAGS))}" for tag in unknown]
     return problems
 
 
@@ -78,7 +82,7 @@ def no_absolute_path(page: Page) -> list[str]:
     """No path of one machine in what is written or in what was put out."""
     problems = []
     for number, cell in enumerate(page.nb.cells, start=1):
-        texts = [("source", cell.source)]
+        texts = [("source", cell.source), ("metadata", json.dumps(cell.metadata))]
         if cell.cell_type == "code":
             texts += [("output", text) for output in cell.outputs for text in _texts(output)]
         for where, text in texts:

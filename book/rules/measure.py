@@ -14,7 +14,7 @@ from book import notebooks
 from book.rules.model import Page, markdown, parse, string_constants, without_code
 
 IGNORE = "nbval-ignore-output"
-_SHAPE = re.compile(r"torch\.Size\(\[[\d, ]*\]\)|\((?:\d+, ?)+\d*\)|\(\)")
+_SHAPE = re.compile(r"torch\.(?:Size\(\[[\d, ]*\]\)|(?:float|bfloat|int|uint)\d+|bool)|\((?:\d+, ?)+\d*\)|\(\)")
 _FIGURE = re.compile(r"^<Figure size [^>]*>$")
 
 
@@ -34,8 +34,9 @@ class Compared:
 def words(nb: Any) -> int:
     """Words of all Markdown cells, code blocks, formulas, targets and HTML left out."""
     text = without_code(markdown(nb))
-    for noise in (r"\$\$.*?\$\$(?: *\([^)\s]*\))?", r"\$[^$\n]+\$", r"^\([^()\s]+\)=\s*$", r"^:\w+:.*$", r"<[^>\n]+>"):
-        text = re.sub(noise, " ", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"\$\$.*?\$\$(?: *\([^)\s]*\))?", " ", text, flags=re.DOTALL)
+    for noise in (r"\$[^$\n]+\$", r"^\([^()\s]+\)=\s*$", r"^:[\w-]+:.*$", r"<[^>\n]+>"):
+        text = re.sub(noise, " ", text, flags=re.MULTILINE)
     return sum(1 for word in text.split() if re.search(r"\w", word))
 
 
@@ -66,10 +67,18 @@ def is_constant(cell: Any) -> bool:
     tree = parse(cell)
     rest = printed(cell)
     literals = [line.strip() for text in (string_constants(tree) if tree else []) for line in text.splitlines()]
+    literals += _printed_numbers(tree) if tree else []
     for literal in sorted({line for line in literals if re.search(r"\w", line)}, key=len, reverse=True):
         rest = re.sub(rf"(?<!\w){re.escape(literal)}(?!\w)", " ", rest)
     rest = re.sub(r"\b(True|False|None)\b", " ", _SHAPE.sub(" ", rest))
     return not re.search(r"\w", rest)
+
+
+def _printed_numbers(tree: ast.AST) -> list[str]:
+    """Numbers that a cell hands to ``print`` as they stand in its source."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"]
+    handed = [argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)]
+    return [str(value) for value in handed if isinstance(value, int | float)]
 
 
 def compared(nb: Any) -> Compared:
@@ -80,16 +89,30 @@ def compared(nb: Any) -> Compared:
 
 
 def asserts_in(cell: Any) -> int:
-    """Assertions of a cell: ``assert`` on something that can be false, and calls of ``assert_...`` functions."""
-    tree = parse(cell)
-    count = 0
-    for node in ast.walk(tree) if tree else ():
+    """Assertions that a cell makes: ``assert`` on what can be false, and calls of ``assert_...`` functions.
+
+    Those in the body of a function or class do not count, as nobody may call it; nor do those behind a constant
+    condition, or under a handler that may swallow them.
+    """
+    count, waiting = 0, list(getattr(parse(cell), "body", []))
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Assert):
-            count += not isinstance(node.test, ast.Constant)
-        elif isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            count += _can_be_false(node.test)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            function = node.value.func
+            name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
             count += name.startswith("assert_")
+        elif isinstance(node, ast.With | ast.For) or (isinstance(node, ast.If) and _can_be_false(node.test)):
+            waiting += node.body + getattr(node, "orelse", [])
     return count
+
+
+def _can_be_false(test: ast.expr) -> bool:
+    """Whether a condition is about anything: it names something, and does not hold it against itself."""
+    if isinstance(test, ast.Compare) and ast.dump(test.left) == ast.dump(test.comparators[0]):
+        return False
+    return any(isinstance(node, ast.Name) for node in ast.walk(test))
 
 
 def asserts(nb: Any) -> int:

@@ -11,6 +11,7 @@ SMALLEST_SHARE = 0.70  # of the printing cells that must be compared
 SHORTEST_ALT = 20  # characters: less cannot say what a plot shows
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
+_OBJECT = re.compile(r"<\s*(svg|script|img|iframe|object|embed|video|canvas)\b", re.IGNORECASE)
 _ALLOWED = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png"}
 
 
@@ -51,6 +52,8 @@ def png_only(page: Page) -> list[str]:
         for output in cell.outputs:
             data = output.get("data", {})
             problems += [f"cell {number}: output of type {kind}" for kind in sorted(set(data) - _ALLOWED)]
+            if found := _OBJECT.search("".join(data.get("text/html", ""))):
+                problems.append(f"cell {number}: an HTML output with <{found[1].lower()}>")
             if "text/html" in data and data.get("text/plain", "<").lstrip().startswith("<"):
                 problems.append(f"cell {number}: an HTML output with no text beside it")
     return problems

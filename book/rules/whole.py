@@ -34,9 +34,9 @@ def documents_resolve(book: Book) -> list[str]:
 def question_bank(book: Book) -> list[str]:
     """Every question of the bank is well-formed, and open or answered where the bank says.
 
-    Open is a question whose page is not written yet. A page that is written answers all its questions: it holds the
-    target ``(q-<id>)=`` of each. Where the bank and a page disagree on where a question is answered, the bank is wrong;
-    and so it is where a page answers a question that is not in it.
+    A question that is not marked ``state: open`` is answered: its page exists and holds the target ``(q-<id>)=``. One
+    that is marked has no such target, and no page yet, since a page that is written answers all its questions. Where
+    the bank and a page disagree, the bank is wrong; and so it is where a page answers a question that is not in it.
     """
     problems, seen = [], set()
     anchors = {
@@ -53,8 +53,13 @@ def question_bank(book: Book) -> list[str]:
         seen.add(anchor)
         elsewhere = sorted(doc for doc, held in anchors.items() if anchor in held and doc != document)
         problems += [f"question {question['id']}: answered on {doc}, the bank says {document}" for doc in elsewhere]
-        if document in book.notebooks and anchor not in anchors[document]:
+        answered = anchor in anchors.get(document, ())
+        if document in book.notebooks and not answered:
             problems.append(f"question {question['id']}: {document} exists and holds no target ({anchor})=")
+        elif answered and "state" in question:
+            problems.append(f"question {question['id']}: marked open, but {document} answers it: delete its state")
+        elif not answered and question.get("state") != "open":
+            problems.append(f"question {question['id']}: there is no page {document}, and it is not marked state: open")
     problems += [
         f"{doc}: the question ({anchor})= is not in questions.yml"
         for doc, held in sorted(anchors.items())

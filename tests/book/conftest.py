@@ -85,7 +85,7 @@ def good_cells() -> list[Any]:
         *figures,
         code("import time\n\nassert time.time() > 0\nprint(time.time())", "nbval-ignore-output", out="1.5\n"),
         say("## Exercises\n\n### Exercise 1\n\nAdd one and one."),
-        code("print(1 + 1)\nassert 1 + 1 == 2", "solution", "hide-cell", out="2\n"),
+        code("two = 1 + 1\nprint(two)\nassert two == 2", "solution", "hide-cell", out="2\n"),
         say(QUESTION),
         say("## Sources\n\n- The page: {cite:t}`someone2020title`."),
     ]
@@ -110,7 +110,7 @@ def book_root(tmp_path: Path) -> Path:
         "chapters/references.bib": "@article{someone2020title,\n  title = {Title},\n}\n",
         "chapters/questions.yml": (
             "- {id: good-page, en: 'What is it?', zh: 是什么, page: serving/good}\n"
-            "- {id: not-yet, en: 'And this?', zh: 这个呢, page: serving/later}\n"
+            "- {id: not-yet, en: 'And this?', zh: 这个呢, page: serving/later, state: open}\n"
         ),
     }
     for name, text in files.items():

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -93,7 +95,7 @@ def test_a_warning_fails_the_build_and_keeps_the_last_site(book):
     (book / "index.md").write_text(INDEX)
     build(book)
     assert not (index.parent / "stale.html").exists()
-    assert [path.name for path in (book / "_build").iterdir()] == ["html"]
+    assert {path.name for path in (book / "_build").iterdir()} == {".html.lock", "html"}
 
 
 def test_status_shows_what_was_recorded(page):
@@ -142,3 +144,19 @@ def test_what_a_page_may_not_load():
     assert not is_unwanted("_static/book.css")
     assert not is_unwanted(None)
     assert (mathjax() / "tex-chtml.js").is_file()
+
+
+def test_builds_that_end_together_leave_one_whole_site_and_nothing_beside(book):
+    command = [
+        sys.executable,
+        "-c",
+        f"from book.build import build; from pathlib import Path; build(Path({str(book)!r}))",
+    ]
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+    dead = book / "_build" / ".html-999999999"
+    dead.mkdir(parents=True)
+    for process in both:
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, out.decode()
+    assert (book / "_build" / "html" / "index.html").is_file()
+    assert {path.name for path in (book / "_build").iterdir()} <= {"html", ".html.lock"}

@@ -26,7 +26,7 @@ def verdict(path: Path, limit: float = 60) -> tuple[str, str, int]:
 @pytest.mark.parametrize(
     ("sources", "wanted"),
     [
-        (["%matplotlib inline\nx = 1", "!ls\nassert x == 1"], ("passed", "", 2)),
+        (["x = (7\n% 4\n)", "assert (\n    x\n    != 4\n)"], ("passed", "", 2)),
         (["import os\n\nassert os.path.basename(os.getcwd()) == 'serving'"], ("passed", "", 1)),
         (["import os\n\nassert os.environ['KB_DEVICE'] == 'cpu'"], ("passed", "", 1)),
         (["def f():\n    return 41", "import inspect\n\nassert '41' in inspect.getsource(f)"], ("passed", "", 2)),
@@ -81,6 +81,7 @@ def test_pages_and_tests_are_recorded_past_a_failure(
     assert gpu.main(["serving/b_good", "--record", str(target)], tmp_path) == 0, "one page leaves the others recorded"
     assert len(json.loads(target.read_text())["pages"]) == 3
     assert gpu.main(["serving/b_good"], tmp_path) == 0
+    assert gpu.main(["serving/c_needs"], tmp_path) == 1, "nothing was run, which is no success"
     assert not (tmp_path / "book").exists(), "a run on the CPU is no GPU record"
 
 

@@ -16,12 +16,14 @@ def book() -> Book:
 @pytest.mark.parametrize("rule", PAGE_RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", notebooks.pages(), ids=notebooks.page_name)
 def test_page(path: Path, rule, book: Book) -> None:
-    assert rule(Page.load(path, book)) == []
+    problems = rule(Page.load(path, book))
+    assert not problems, "\n".join(["", *problems])
 
 
 @pytest.mark.parametrize("rule", BOOK_RULES, ids=lambda rule: rule.__name__)
 def test_book(rule, book: Book) -> None:
-    assert rule(book) == []
+    problems = rule(book)
+    assert not problems, "\n".join(["", *problems])
 
 
 def test_there_are_pages() -> None:

@@ -196,6 +196,17 @@ def test_publishing_says_what_is_missing(built):
         publish.prepare(site, WEB, COMMIT)
 
 
+def test_an_address_that_cannot_stand_in_a_cell_is_one_sentence(built):
+    with pytest.raises(publish.CannotPublish, match="holds white space"):
+        publish.prepare(built[0], "https://example.org/a b", COMMIT)
+
+
+def test_without_git_there_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(publish.CannotPublish, match="git was not found"):
+        publish.git("status")
+
+
 def test_no_address_is_one_sentence_and_exit_2(built, monkeypatch, capsys):
     monkeypatch.setattr(publish, "SITE", built[0])
     monkeypatch.setattr(publish, "address", lambda: "")
@@ -209,9 +220,12 @@ def test_push_makes_the_site_the_only_commit_of_the_branch(built, repository):
     (site, _), (root, bare) = built, repository
     publish.git("remote", "add", "origin", str(bare), root=root)
     head = publish.git("rev-parse", "HEAD", root=root)
+    with pytest.raises(publish.CannotPublish, match="push it first"):
+        publish.push(site, head, root)
+    publish.git("push", "--quiet", "origin", "HEAD:refs/heads/main", root=root)
     for _ in range(2):
         publish.prepare(site, WEB, COMMIT)
-        publish.push(site, COMMIT, root)
+        publish.push(site, head, root)
         files = publish.git("ls-tree", "-r", "--name-only", publish.BRANCH, root=bare).splitlines()
         assert files == [".nojekyll", "_sources/chapters/page.ipynb", "index.html"]
         assert publish.git("rev-list", "--count", publish.BRANCH, root=bare) == "1"
@@ -219,4 +233,4 @@ def test_push_makes_the_site_the_only_commit_of_the_branch(built, repository):
     assert publish.git("status", "--porcelain", root=root) == ""
     (root / "loose.txt").write_text("not committed")
     with pytest.raises(publish.CannotPublish, match="uncommitted"):
-        publish.push(site, COMMIT, root)
+        publish.push(site, head, root)

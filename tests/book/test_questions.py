@@ -72,6 +72,7 @@ def test_a_question_without_page_or_target_is_open(chapters, change):
         ([GOOD | {"id": "Adam W"}], "id must be lower-case words"),
         ([GOOD | {"page": "optimization"}], "page must be chapter/page"),
         ([GOOD | {"page": "../secret"}], "page must be chapter/page"),
+        ([GOOD | {"state": "answered"}], "state must be open, or left out"),
         ([GOOD | {"en": 7}], "en must be text, got 7"),
         ([GOOD | {"en": ""}], "en must be text, got None"),
         ([GOOD, GOOD | {"id": "x", "note": "[]"}], "question 2: note must be text"),

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from book import figures, imports, notebooks, records, run
+from book import figures, imports, kernels, notebooks, records, run
 from book.rules.model import Book
 
 FIGURE = "import matplotlib.pyplot as plt\n\nfigure, axes = plt.subplots()\nline = axes.plot([1, 2, 3])"
@@ -173,3 +175,23 @@ def test_a_record_that_is_no_record_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x\.json: a list"):
         records.read(tmp_path / "x.json")
     assert records.read(tmp_path / "y.json") is None
+
+
+@pytest.mark.parametrize("content", ["", "{}", "no notebook"])
+def test_a_file_that_is_no_notebook_is_named_and_stops_no_other_page(
+    content: str, make_page: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = make_page("serving/good", ["1 + 1"])
+    good.with_name("broken.ipynb").write_text(content)
+    assert make_run(tmp_path) == 1
+    said = capsys.readouterr()
+    assert "serving/broken: not a notebook" in said.err
+    assert "1 of 2 pages run; left as they were after an error: serving/broken" in said.out
+
+
+def test_pages_run_where_matplotlib_has_no_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLCONFIGDIR", "/proc/none")
+    kernels.warm_up()
+    code = "import matplotlib, matplotlib.font_manager; print(matplotlib.get_configdir())"
+    done = subprocess.run([sys.executable, "-c", code], env=kernels.environment(), capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == (str(kernels.MATPLOTLIB), "")
