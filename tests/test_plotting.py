@@ -49,3 +49,14 @@ def test_heatmap_writes_each_number_where_it_can_be_read() -> None:
         (0, 1): ("0.25", plotting.INK),
         (1, 1): ("0.00", plotting.INK),
     }
+
+
+def test_plain_log_labels_what_is_asked_and_powers_otherwise() -> None:
+    made, axes = plotting.figure()
+    axes.loglog([16, 512], [25, 900])
+    plotting.plain_log(axes.xaxis, [16, 128, 512])
+    plotting.plain_log(axes.yaxis)
+    made.canvas.draw()
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["16", "128", "512"]
+    assert {"50", "100", "200", "500"} <= {label.get_text() for label in axes.get_yticklabels()}
+    assert not axes.get_xticklabels(minor=True)

@@ -128,7 +128,7 @@ def summary(page: Page) -> dict[str, int | float]:
         "printing_cells": share.printing,
         "compared_cells": share.compared,
         "compared_share": round(share.share, 3),
-        "ignored_cells": sum(IGNORE in notebooks.tags(cell) for _, cell in page.code),
+        "ignored_cells": sum(IGNORE in notebooks.tags(cell) and bool(printed(cell)) for _, cell in page.code),
         "asserts": asserts(page.nb),
         "figures": figures(page.nb),
         "words": words(page.nb),

@@ -10,7 +10,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from book.site import accessible, colab, elements, home, offline, question_bank, status
+from book.site import accessible, bibliography, colab, elements, home, offline, question_bank, status
 
 STATIC = Path(__file__).parent / "static"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -26,6 +26,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("question-bank", question_bank.QuestionBank)
     app.add_directive("book-status", status.BookStatus)
     app.connect("config-inited", _add_static)
+    app.connect("config-inited", bibliography.register)
     app.connect("config-inited", colab.configure)
     app.connect("config-inited", offline.configure)
     app.connect("html-page-context", question_bank.add_script)
@@ -39,4 +40,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
 def _add_static(app: Sphinx, config: Any) -> None:
     config.html_static_path.append(str(STATIC))
     config.html_css_files.append("book.css")
+    config.html_js_files.append("from_disk.js")
     config.templates_path.append(str(TEMPLATES))

@@ -61,6 +61,11 @@ def doc_link(env: Any, target: str, text: str) -> addnodes.pending_xref:
     return addnodes.pending_xref("", nodes.inline("", text), reftarget=target, refdoc=env.docname, **options)
 
 
+def date(text: str) -> Element:
+    """A date that is not broken at its hyphens."""
+    return element("span", text, classes="kb-date")
+
+
 def table(caption: str, head: list[str], rows: list[list[nodes.Node | str]], *, label: str = "") -> Element:
     """A table with a caption and a header cell per row, in a box that scrolls on narrow screens.
 

@@ -9,7 +9,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from benchmarks import record
 from book.notebooks import pages
-from book.site.elements import doc_link, element, raw, table
+from book.site.elements import date, doc_link, element, raw, table
 
 
 @dataclass(frozen=True)
@@ -104,17 +104,21 @@ class Races(SphinxDirective):
                 nodes.paragraph("", "No race has been recorded yet. The first ones will appear here as they are run.")
             ]
         head = ["Race", "Ours", "Theirs", "Ours / theirs", "Hardware", "Date"]
-        return [table("Races, ours against the library, as recorded", head, [_race(race) for race in found.values()])]
+        caption = (
+            "Races, ours against the library, as recorded: median times, and the median of the ratios of all pairs, "
+            "which is not the ratio of the medians"
+        )
+        return [table(caption, head, [_race(race) for race in found.values()])]
 
 
 def _race(race: dict[str, Any]) -> list[nodes.Node | str]:
     return [
         race["title"],
-        f"{race['ours']}, {race['ours_ms_per_unit']:.3g} ms per {race['unit']}",
-        f"{race['theirs']}, {race['theirs_ms_per_unit']:.3g} ms per {race['unit']}",
+        f"{race['ours']}, {race['ours_ms_per_unit']:#.3g} ms per {race['unit']}",
+        f"{race['theirs']}, {race['theirs_ms_per_unit']:#.3g} ms per {race['unit']}",
         f"{race['median_ratio']:.2f}, median of {len(race['ours_seconds'])} pairs",
         race["hardware"],
-        race["date"],
+        date(race["date"]),
     ]
 
 

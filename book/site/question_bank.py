@@ -31,7 +31,8 @@ class QuestionBank(SphinxDirective):
             notebook = bank.parent / f"{page}.ipynb"
             if notebook.is_file():
                 self.env.note_dependency(str(notebook))
-        first = list(dict.fromkeys(question.topic for question in questions))
+        # Topics that are answered come first, else in the order of the bank.
+        first = list(dict.fromkeys(q.topic for q in sorted(questions, key=lambda q: q.state)))
         by_topic = groupby(sorted(questions, key=lambda q: first.index(q.topic)), key=lambda q: q.topic)
         sections = [self._section(topic, group) for topic, group in by_topic]
         return [_summary(questions), *_filter(sorted(first), len(questions)), *sections]
@@ -55,7 +56,7 @@ class QuestionBank(SphinxDirective):
             answer = self.parse_text_to_nodes(question.thirty_seconds)
             parts.append(element("details", element("summary", "30-second answer"), *answer, classes="kb-answer"))
         if question.note:
-            parts.append(element("p", f"The notes: {question.note}", classes="kb-note"))
+            parts.append(element("p", f"On the wording: {question.note}", classes="kb-note"))
         place: nodes.Node = self._link(question) if answered else nodes.Text(f"planned in {question.page}")
         parts.append(element("p", state, " ", element("span", place), classes="kb-meta"))
         return element(

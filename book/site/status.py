@@ -13,7 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from book import records
 from book.notebooks import page_name, pages
-from book.site.elements import doc_link, element, table
+from book.site.elements import date, doc_link, element, table
 
 Record = dict[str, Any]
 
@@ -67,7 +67,7 @@ class BookStatus(SphinxDirective):
                     _value(record, "ignored_cells"),
                     _value(record, "asserts"),
                     _value(tested.get(name, {}), "skipped"),
-                    _value(record, "date"),
+                    date(_value(record, "date")),
                 ]
             )
         if not rows:
@@ -112,7 +112,13 @@ def _gpu(record: Record | None) -> list[nodes.Node]:
         content.append(_sentence(f"Tests that need a GPU: {counts}, in {_seconds(tests.get('seconds'))}."))
         content += _skips(tests.get("skips", []))
     rows: list[list[nodes.Node | str]] = [
-        [name, _value(page, "result"), _seconds(page.get("seconds")), _value(page, "date"), _value(page, "reason")]
+        [
+            name,
+            _value(page, "result"),
+            _seconds(page.get("seconds")),
+            date(_value(page, "date")),
+            _value(page, "reason"),
+        ]
         for name, page in record.get("pages", {}).items()
     ]
     if rows:

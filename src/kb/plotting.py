@@ -5,11 +5,14 @@ are Okabe and Ito's, which stay apart for colour-blind readers (https://jfly.uni
 differs in marker or line style where two meet in one plot.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#D55E00", "#009E73", "#A6192E"
 PURPLE, SKY, YELLOW, GREY = "#8F4A87", "#56B4E9", "#E69F00", "#6B7280"
@@ -64,6 +67,13 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 7.4, height: float
     plt.rcParams["axes.prop_cycle"] = plt.cycler(color=PALETTE)
     made: tuple[Figure, Any] = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
     return made
+
+
+def plain_log(axis: Axis, ticks: Sequence[float] | None = None) -> None:
+    """Label a logarithmic axis with plain numbers: at ``ticks`` and nowhere else, or at 1, 2, 5, 10, 20 and so on."""
+    axis.set_major_locator(FixedLocator(ticks) if ticks is not None else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def heatmap(axes: Axes, values: Any, *, fmt: str = ".2f", cmap: str = "Blues", **options: Any) -> None:

@@ -8,11 +8,13 @@ import sys
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from pybtex.database import Entry, Person
 
 from book import check
 from book.build import BuildError, build
 from book.notebooks import ROOT
 from book.site.accessible import named_toggles, without_roles
+from book.site.bibliography import AuthorYearLabels
 from book.site.colab import on_github
 from book.site.offline import is_unwanted, mathjax
 from book.steps import Result, Skip
@@ -160,3 +162,19 @@ def test_builds_that_end_together_leave_one_whole_site_and_nothing_beside(book):
         assert process.returncode == 0, out.decode()
     assert (book / "_build" / "html" / "index.html").is_file()
     assert {path.name for path in (book / "_build").iterdir()} <= {"html", ".html.lock"}
+
+
+def test_labels_of_the_bibliography_are_author_and_year():
+    authors = {"one": "Noam Shazeer", "two": "Ada Byron and Alan Turing", "many": "Jan de Vries and A. B and C. D"}
+    entries = [
+        Entry("misc", {"year": "2019"}, {"author": map(Person, names.split(" and "))}) for names in authors.values()
+    ]
+    again = Entry("misc", {"year": "2019"}, {"author": [Person("Shazeer, N.")]})
+    labels = list(AuthorYearLabels().format_labels([*entries, again, Entry("misc")]))
+    assert labels == [
+        "Shazeer, 2019a",
+        "Byron and Turing, 2019",
+        "de Vries et al., 2019",
+        "Shazeer, 2019b",
+        "anonymous, no year",
+    ]

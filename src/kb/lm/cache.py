@@ -111,7 +111,7 @@ class KVCache:
     def attend(
         self, layer: int, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, *, window: int | None = None
     ) -> Tensor:
-        """Append keys and values, then attend to all of them; a query sees those up to its own position."""
+        """Append keys and values, then attend to all, each query up to its own position."""
         self._check(layer, k_BTGH)
         end = self.length + k_BTGH.shape[1]
         self.keys_LBCGH[layer, :, self.length : end] = k_BTGH

@@ -172,9 +172,12 @@ def draw(logits_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     if len(generators) != len(logits_BV):
         raise ValueError(f"wanted {len(logits_BV)} generators, one per row, got {len(generators)}")
     require_finite(logits_BV)
-    probabilities_BV = logits_BV.float().softmax(dim=-1)
-    noise_BV = torch.empty_like(probabilities_BV)
-    for row_V, generator in zip(noise_BV, generators, strict=True):
-        row_V.exponential_(generator=generator)
-    # Exp(1) noise that underflows to 0 would give 0/0 for a dropped token: the smallest normal number is as good.
-    return (probabilities_BV / noise_BV.clamp_min(torch.finfo(torch.float32).tiny)).argmax(dim=-1)
+    # From uniform noise, as Tensor.exponential_ draws other numbers in other builds of torch; in float64, as one of
+    # 2^24 steps would be 0 too often, and the token that draws it always wins.
+    uniform_BV = torch.empty_like(logits_BV, dtype=torch.float64)
+    for row_V, generator in zip(uniform_BV, generators, strict=True):
+        row_V.uniform_(generator=generator)
+    noise_BV = -torch.log1p(-uniform_BV)
+    # A 0 would still give 0/0 for a dropped token: the smallest normal number is as good.
+    noise_BV = noise_BV.clamp_min(torch.finfo(torch.float64).tiny)
+    return (logits_BV.double().softmax(dim=-1) / noise_BV).argmax(dim=-1)
