@@ -1,4 +1,4 @@
-"""Tokenizers of hand-made folders against transformers: special tokens from every file, chat templates, broken files."""
+"""Tokenizers of hand-made folders against transformers: special tokens of every file, chat templates, broken files."""
 
 import json
 import shutil
