@@ -88,6 +88,17 @@ def test_search_says_when_there_is_nothing(visit: browsing.Visit):
     expect(page.locator("#search-results")).to_contain_text("did not match", timeout=10_000)
 
 
+def test_search_works_on_a_site_that_is_opened_from_the_disk(browser: Browser, site: Path):
+    page, errors = browser.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.goto(f"{(site / 'search.html').as_uri()}?q=attention")
+    expect(page.locator("#search-results li a").first).to_be_visible(timeout=10_000)
+    expect(page.locator("#search-results .search-summary")).to_contain_text("found", timeout=10_000)
+    page.close()
+    assert errors == []
+
+
 @pytest.fixture(scope="module")
 def bank(browser: Browser, root: str) -> Iterator[Page]:
     """The question bank, opened once."""
