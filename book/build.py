@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+import psutil
 from filelock import FileLock
 
 from book.notebooks import ROOT
@@ -82,13 +83,10 @@ def build(root: Path = ROOT, site: Path | None = None) -> Path:
 
 def _sweep(site: Path) -> None:
     """Remove what builds left that were killed: partial sites whose process is gone."""
-    for left in site.parent.glob(f".{site.name}-[0-9]*"):
-        try:
-            os.kill(int(left.name.rpartition("-")[2]), 0)
-        except ProcessLookupError:
+    for left in site.parent.glob(f".{site.name}-*"):
+        process = left.name.rpartition("-")[2]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
-        except (OSError, ValueError):
-            continue
 
 
 def _sphinx(root: Path, output: Path, doctrees: Path) -> str:

@@ -43,10 +43,17 @@ def find(names: Iterable[str], chapters: Path = CHAPTERS) -> list[Path]:
 
 
 def read(path: Path) -> Any:
-    """The notebook at ``path`` as an nbformat 4 ``NotebookNode``."""
+    """The notebook at ``path`` as an nbformat 4 ``NotebookNode``.
+
+    Raises:
+        ValueError: the file is no notebook.
+    """
     import nbformat
 
-    return nbformat.read(path, as_version=4)
+    try:
+        return nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise ValueError(f"{path.name}: not a notebook: {error}") from error
 
 
 def text(nb: Any) -> str:

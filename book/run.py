@@ -159,9 +159,8 @@ def main(arguments: Sequence[str] | None = None, book: Book | None = None, folde
         start = time.perf_counter()
         try:
             done = run_page(path, book, folder, force=options.force, say=_progress)
-        except (PageError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        except (PageError, ValueError) as error:  # it failed, or its file or record cannot be read
             failures.append(name)
-            error = error if isinstance(error, PageError) else PageError(f"{name}: not a notebook: {error}")
             print(f"\n{error}", file=sys.stderr)
             continue
         ran += done

@@ -185,7 +185,7 @@ def test_a_file_that_is_no_notebook_is_named_and_stops_no_other_page(
     good.with_name("broken.ipynb").write_text(content)
     assert make_run(tmp_path) == 1
     said = capsys.readouterr()
-    assert "serving/broken: not a notebook" in said.err
+    assert "broken.ipynb: not a notebook" in said.err
     assert "1 of 2 pages run; left as they were after an error: serving/broken" in said.out
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from kb.arguments import is_integer, require_count
 from kb.lm.config import ModelConfig
 from kb.nn import grouped_query_attention
 
@@ -76,9 +77,8 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        for name, count in (("batch", batch), ("capacity", capacity)):
-            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {count!r}")
+        require_count("batch", batch)
+        require_count("capacity", capacity)
         shape = (config.num_layers, batch, capacity, config.num_kv_heads, config.head_dim)
         self.keys_LBCGH = torch.empty(shape, dtype=dtype, device=device)
         self.values_LBCGH = torch.empty(shape, dtype=dtype, device=device)
@@ -130,7 +130,7 @@ class KVCache:
         Raises:
             ValueError: ``length`` is negative or beyond what is kept.
         """
-        if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length <= self.length:
+        if not is_integer(length) or not 0 <= length <= self.length:
             raise ValueError(f"length must be between 0 and the {self.length} tokens kept, got {length!r}")
         self.length = length
 

@@ -10,6 +10,8 @@ four side by side).
 
 from dataclasses import dataclass
 
+from kb.arguments import require_count
+
 
 @dataclass(frozen=True)
 class CacheShape:
@@ -39,11 +41,11 @@ class CacheShape:
 
     def __post_init__(self) -> None:
         for field in ("layers", "heads", "kv_heads", "head_dim"):
-            _require_count(field, getattr(self, field), least=1)
+            require_count(field, getattr(self, field))
         if self.heads % self.kv_heads:
             raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
         for field in ("latent", "rotary"):
-            _require_count(field, getattr(self, field), least=0)
+            require_count(field, getattr(self, field), least=0)
         if (self.latent > 0) != (self.rotary > 0):
             raise ValueError(f"MLA wants both widths, got latent {self.latent} and rotary {self.rotary}")
 
@@ -72,16 +74,11 @@ class CacheShape:
         Raises:
             ValueError: a count is not a positive integer, or ``itemsize`` is not positive.
         """
-        _require_count("tokens", tokens, least=1)
-        _require_count("batch", batch, least=1)
+        require_count("tokens", tokens)
+        require_count("batch", batch)
         if not itemsize > 0:
             raise ValueError(f"itemsize must be positive, got {itemsize}")
         return round(batch * tokens * self.per_token * itemsize)
-
-
-def _require_count(name: str, value: object, *, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
 # From each model's released config.json or its report.

@@ -4,11 +4,11 @@ Reads the ``config.json`` of Llama, Mistral, Qwen2, Qwen3 and SmolLM3 folders, i
 (``rope_theta``, ``rope_scaling``) and of transformers 5 (``rope_parameters``).
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from kb.arguments import is_integer, is_number, require_count
 from kb.nn import ACTIVATIONS, RopeParameters
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
@@ -48,14 +48,14 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads"):
-            _require_positive(name, getattr(self, name))
+            require_count(name, getattr(self, name))
         for name in ("head_dim", "max_positions"):
-            _require_positive(name, getattr(self, name))
+            require_count(name, getattr(self, name))
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"num_heads {self.num_heads} is not a multiple of num_kv_heads {self.num_kv_heads}")
         if self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} must be even: rotary embedding turns pairs of features")
-        if not _is_number(self.norm_eps) or self.norm_eps <= 0:
+        if not is_number(self.norm_eps) or self.norm_eps <= 0:
             raise ValueError(f"norm_eps must be a positive number, got {self.norm_eps!r}")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"hidden_act {self.activation!r} is not known; wanted one of {', '.join(ACTIVATIONS)}")
@@ -68,9 +68,9 @@ class ModelConfig:
             )
         for window in self.windows:
             if window is not None:
-                _require_positive("windows", window)
+                require_count("windows", window)
         for stop in self.eos_ids:
-            if not isinstance(stop, int) or isinstance(stop, bool) or stop < 0:
+            if not is_integer(stop) or stop < 0:
                 raise ValueError(f"eos_ids must be token ids, got {stop!r}")
 
     def window(self, layer: int) -> int | None:
@@ -113,7 +113,7 @@ class ModelConfig:
         if missing:
             raise ValueError(f"config.json lacks {', '.join(missing)}")
         for name in _NEEDED:
-            _require_positive(name, config[name])
+            require_count(name, config[name])
         num_layers, num_heads = config["num_hidden_layers"], config["num_attention_heads"]
         attention_bias = bool(config.get("attention_bias", False)) and kind not in ("mistral", "qwen2")
         max_positions = config.get("max_position_embeddings") or _DEFAULT_POSITIONS.get(kind, 32_768)
@@ -145,15 +145,6 @@ _SCALING_NAMES = {field.name for field in fields(RopeParameters)} - {"theta", "t
 _LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _require_positive(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
-
-
 def _ids(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
@@ -176,7 +167,7 @@ def _scaling(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _rope(config: Mapping[str, Any], kind: str, max_positions: int) -> RopeParameters:
     given = _scaling(config)
     scaling = given.get("rope_type") or given.get("type") or "default"
-    _require_positive("max_position_embeddings", max_positions)
+    require_count("max_position_embeddings", max_positions)
     trained = max_positions
     if scaling in ("llama3", "yarn", "longrope"):
         trained = (
@@ -184,7 +175,7 @@ def _rope(config: Mapping[str, Any], kind: str, max_positions: int) -> RopeParam
             or given.get("original_max_position_embeddings")
             or max_positions
         )
-        _require_positive("original_max_position_embeddings", trained)
+        require_count("original_max_position_embeddings", trained)
     elif scaling not in ("default", "linear", "dynamic"):
         raise ValueError(
             f"rope_type {scaling!r} is not known; wanted default, linear, dynamic, yarn, longrope or llama3"
@@ -230,6 +221,6 @@ def _uses_rope(config: Mapping[str, Any], kind: str, num_layers: int) -> tuple[b
     flags = config.get("no_rope_layers")  # despite its name: 1 where a layer does use RoPE
     if flags is None:
         interval = config.get("no_rope_layer_interval", 4)
-        _require_positive("no_rope_layer_interval", interval)
+        require_count("no_rope_layer_interval", interval)
         flags = [(layer + 1) % interval != 0 for layer in range(num_layers)]
     return tuple(bool(flag) for flag in flags[:num_layers])

@@ -12,6 +12,7 @@ Shapes: T new tokens, S tokens with the cached ones, D model width, F inner widt
 
 from dataclasses import dataclass
 
+from kb.arguments import is_integer, require_count
 from kb.counting import Work
 from kb.lm.config import ModelConfig
 
@@ -86,15 +87,14 @@ def forward_work(config: ModelConfig, *, new: int, total: int, batch: int = 1, i
         TypeError: a count is not an integer.
         ValueError: not 1 ≤ new ≤ total, or batch or itemsize under 1.
     """
-    if not isinstance(itemsize, int) or itemsize < 1:
-        raise ValueError(f"itemsize must be a whole number of bytes, got {itemsize!r}")
+    require_count("itemsize", itemsize)
     traffic = forward_traffic(config, new=new, total=total, batch=batch)
     return Work(forward_flops(config, new=new, total=total, batch=batch), itemsize * traffic.total)
 
 
 def _check(new: int, total: int, batch: int) -> None:
     for name, value in (("new", new), ("total", total), ("batch", batch)):
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not is_integer(value):
             raise TypeError(f"{name} must be an integer, got {value!r}")
     if not 1 <= new <= total or batch < 1:
         raise ValueError(f"wanted 1 <= new <= total and batch >= 1, got new {new}, total {total}, batch {batch}")

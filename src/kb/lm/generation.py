@@ -14,6 +14,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
+from kb.arguments import require_count
 from kb.lm.cache import KVCache
 from kb.lm.config import ModelConfig
 from kb.lm.model import DecoderLM
@@ -139,8 +140,7 @@ def _stops(stop_ids: Iterable[int] | None, config: ModelConfig) -> tuple[int, ..
 
 
 def _check_length(T: int, max_new_tokens: int, model: DecoderLM) -> None:
-    if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be an integer of at least 1, got {max_new_tokens!r}")
+    require_count("max_new_tokens", max_new_tokens)
     limit = model.config.context_length
     if T + max_new_tokens > limit:
         raise ValueError(f"{T} prompt tokens and {max_new_tokens} new ones exceed the model's context of {limit}")

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kb.arguments import is_integer
+
 
 def grouped_query_attention_loop(
     q_BTNH: Tensor, k_BSGH: Tensor, v_BSGH: Tensor, *, window: int | None = None
@@ -89,7 +91,7 @@ def _check(q_BTNH: Tensor, k_BSGH: Tensor, v_BSGH: Tensor, window: int | None) -
     dtypes = {q_BTNH.dtype, k_BSGH.dtype, v_BSGH.dtype}
     if len(dtypes) > 1 or not q_BTNH.is_floating_point():
         raise TypeError(f"q, k and v must be of one floating dtype, got {', '.join(sorted(map(str, dtypes)))}")
-    if window is not None and (not isinstance(window, int) or isinstance(window, bool)):
+    if window is not None and not is_integer(window):
         raise TypeError(f"window must be an integer or None, got {window!r}")
     if window is not None and window < 1:
         raise ValueError(f"window must be at least 1 or None, got {window}")

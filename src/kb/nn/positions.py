@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kb.arguments import is_number
+
 
 @dataclass(frozen=True)
 class RopeParameters:
@@ -43,15 +45,15 @@ class RopeParameters:
         if self.type not in _SCALINGS:
             raise ValueError(f"rope_type {self.type!r} is not known; wanted one of {', '.join(sorted(_SCALINGS))}")
         for name, value in (("rope_theta", self.theta), ("factor of rope scaling", self.factor)):
-            if not _is_number(value) or value < 1:
+            if not is_number(value) or value < 1:
                 raise ValueError(f"the {name} must be a number of at least 1, got {value!r}")
         for name in ("low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor"):
             value = getattr(self, name)
-            if not (_is_number(value) and value > 0) and not (name == "attention_factor" and value is None):
+            if not (is_number(value) and value > 0) and not (name == "attention_factor" and value is None):
                 raise ValueError(f"{name} must be a positive number, got {value!r}")
         for name in ("mscale", "mscale_all_dim"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value >= 0):
+            if value is not None and not (is_number(value) and value >= 0):
                 raise ValueError(f"{name} must be a number of at least 0 or None, got {value!r}")
         if self.theta == 1 and self.type == "yarn":
             raise ValueError("yarn needs a rope_theta above 1: with 1 all pairs turn alike")
@@ -65,7 +67,7 @@ class RopeParameters:
         if self.type == "longrope":
             for name in ("short_factor", "long_factor"):
                 factors = getattr(self, name)
-                if not factors or not all(_is_number(one) and one > 0 for one in factors):
+                if not factors or not all(is_number(one) and one > 0 for one in factors):
                     raise ValueError(f"longrope wants {name}, a positive number for each pair, got {factors!r}")
             if len(self.short_factor) != len(self.long_factor):
                 raise ValueError(
@@ -80,10 +82,6 @@ class RopeParameters:
         sequence outgrows ``max_positions``, decoding with a cache and without one are two different functions.
         """
         return self.type in ("dynamic", "longrope")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def inverse_frequencies(rope: RopeParameters, head_dim: int, *, length: int = 0) -> tuple[Tensor, float]:
