@@ -81,6 +81,12 @@
         problems.push(`<${kind}> ends at ${Math.round(box.right)} of ${innerWidth}`);
       }
     }
+    // A formula can be moved sideways, but nothing shows that it goes on: cut, it reads as another formula.
+    for (const formula of document.querySelectorAll("article div.math mjx-container")) {
+      const room = formula.getBoundingClientRect().right;
+      const ends = Math.max(...[...formula.querySelectorAll("mjx-math *")].map((e) => e.getBoundingClientRect().right));
+      if (ends > room + 1) problems.push(`${formula.parentElement.id}: the formula is ${Math.round(ends - room)} too wide`);
+    }
     return problems.slice(0, 5);
   };
 

@@ -150,6 +150,13 @@ def test_images_that_are_not_described_are_found(tiny, new, said):
             '<div style="overflow: hidden"><p style="width: 600px">cut</p></div><p>Text',
             "ends at 600 of 390",
         ),
+        (
+            "overflow",
+            "<p>Text",
+            '<div class="math" id="sum"><mjx-container style="display: block; width: 300px; overflow: auto">'
+            '<mjx-math><span style="display: block; width: 350px">x</span></mjx-math></mjx-container></div><p>Text',
+            "sum: the formula is 50 too wide",
+        ),
         ("inaccessible", '<html lang="en"', "<html", "html-has-lang"),
         ("inaccessible", 'alt="A black square and a white one."', "", "image-alt"),
     ],
