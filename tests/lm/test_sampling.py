@@ -160,3 +160,12 @@ def test_refuses_shapes_that_do_not_fit() -> None:
 def test_filters_refuse_bad_input_of_their_own(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call(torch.ones(2, 5))
+
+
+def test_a_seed_means_the_uniform_stream_and_nothing_of_the_build() -> None:
+    logits = torch.randn(1, 500, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(7)
+    drawn = [int(draw(logits, [generator])) for _ in range(20)]
+    uniform = torch.Generator().manual_seed(7)
+    noise = [-torch.log1p(-torch.rand(500, generator=uniform, dtype=torch.float64)) for _ in range(20)]
+    assert drawn == [int((logits[0].double().softmax(-1) / one).argmax()) for one in noise]
