@@ -172,8 +172,8 @@ def draw(logits_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     if len(generators) != len(logits_BV):
         raise ValueError(f"wanted {len(logits_BV)} generators, one per row, got {len(generators)}")
     require_finite(logits_BV)
-    # From uniform noise: Tensor.exponential_ took its numbers from MKL in older releases of torch that had it, so that a
-    # seed meant other tokens there. In float64, as one of 2^24 steps would be 0 too often, and who draws it always wins.
+    # From uniform noise: older releases of torch take the numbers of Tensor.exponential_ from MKL where they have it,
+    # so that a seed means other tokens there. In float64, as one of 2^24 steps would be 0 too often, and 0 always wins.
     uniform_BV = torch.empty_like(logits_BV, dtype=torch.float64)
     for row_V, generator in zip(uniform_BV, generators, strict=True):
         row_V.uniform_(generator=generator)
