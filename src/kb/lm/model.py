@@ -127,22 +127,35 @@ class DecoderLM(nn.Module):
             ValueError: the ids are not a non-empty [B, T] of integers, do not fit the cache, or one is outside the
                 vocabulary (on CUDA that is a device assertion: to look would be to wait for the GPU).
         """
+        cache = NoCache() if cache is None else cache
+        x_BTD = self.hidden(tokens_BT, cache)
+        logits = self.logits(x_BTD[:, -1:] if last_only else x_BTD)
+        cache.advance(tokens_BT.shape[1])  # at the very end: a pass that failed has added nothing
+        return logits
+
+    def hidden(self, tokens_BT: Tensor, cache: Cache) -> Tensor:
+        """What the last layer gives for each token, [B, T, D], for :meth:`logits` of those that matter.
+
+        The caller tells the cache to advance once nothing can fail any more; arguments and errors as in a call.
+        """
         if tokens_BT.dim() != 2 or tokens_BT.numel() == 0 or tokens_BT.dtype not in (torch.int64, torch.int32):
             raise ValueError(
                 f"tokens must be a non-empty [B, T] of int64 or int32, got {tuple(tokens_BT.shape)} {tokens_BT.dtype}"
             )
-        cache = NoCache() if cache is None else cache
         B, T = tokens_BT.shape
         positions_BT = cache.positions(B, T, tokens_BT.device)
         try:
-            x_BTD = self.embed_tokens(tokens_BT)
+            x_BTD: Tensor = self.embed_tokens(tokens_BT)
         except IndexError as error:
             raise ValueError(f"token ids must be in 0 to {self.config.vocab_size - 1}, got {tokens_BT}") from error
         tables = self._rotary_tables(positions_BT, x_BTD.dtype)
         for block in self.layers:
             x_BTD = block(x_BTD, tables, cache)
-        logits: Tensor = self.lm_head(self.norm(x_BTD[:, -1:] if last_only else x_BTD))
-        cache.advance(T)  # at the very end: a pass that failed has added nothing
+        return x_BTD
+
+    def logits(self, x_D: Tensor) -> Tensor:
+        """Final norm and output head of hidden states [..., D]: logits [..., V]."""
+        logits: Tensor = self.lm_head(self.norm(x_D))
         return logits
 
     def _rotary_tables(self, positions_BT: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -3,10 +3,12 @@
 from kb.nn.attention import grouped_query_attention, grouped_query_attention_loop
 from kb.nn.feed_forward import ACTIVATIONS, SwiGLU, swiglu_loop
 from kb.nn.norms import RMSNorm, rms_norm, rms_norm_loop
+from kb.nn.packed_linear import PackedLinear, pack_linears
 from kb.nn.positions import RopeParameters, apply_rotary, apply_rotary_loop, inverse_frequencies, rotary_tables
 
 __all__ = [
     "ACTIVATIONS",
+    "PackedLinear",
     "RMSNorm",
     "RopeParameters",
     "SwiGLU",
@@ -15,6 +17,7 @@ __all__ = [
     "grouped_query_attention",
     "grouped_query_attention_loop",
     "inverse_frequencies",
+    "pack_linears",
     "rms_norm",
     "rms_norm_loop",
     "rotary_tables",
