@@ -1,0 +1,84 @@
+"""Carries out the tensor side of a step: moves blocks, runs the model over all chunks in one pass, gives logits.
+
+Every chunk of a step lies in one row of tokens, [1, T], whatever sequence it belongs to; the paged cache sorts out who
+sees whom. Only tokens after which one is chosen reach the output head.
+
+Shapes: T tokens of a step, D model width, V vocabulary, R tokens whose logits are asked for.
+"""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kb import runtime
+from kb.lm import DecoderLM
+from kb.serving.batch import PagedBatch
+from kb.serving.block_tables import Copy
+from kb.serving.kv_cache import PagedKVCache
+
+
+class ModelRunner:
+    """A model and its paged cache, and blocks of host memory for swapping.
+
+    Args:
+        model: In inference mode, on one device.
+        cache: On the same device, of the model's dtype.
+        host_blocks: Blocks of host memory, pinned where the device is a GPU.
+
+    Raises:
+        ValueError: the angles of the model's rotary embedding depend on the length of the sequence: tokens of different
+            sequences could not share a pass.
+    """
+
+    def __init__(self, model: DecoderLM, cache: PagedKVCache, *, host_blocks: int = 0) -> None:
+        if model.config.rope.varies_with_length:
+            raise ValueError(
+                f"rope_type {model.config.rope.type!r} gives a position other angles in longer sequences: such a model "
+                "cannot run sequences of different lengths in one pass"
+            )
+        self.model, self.cache = model, cache
+        self.device = model.embed_tokens.weight.device
+        page = cache.page(0)
+        pin = self.device.type == "cuda"
+        self.host_pages = torch.empty((host_blocks, *page.shape), dtype=page.dtype, pin_memory=pin)
+
+    def swap_out(self, moves: Sequence[Copy]) -> None:
+        """Copy device blocks to host blocks."""
+        for block, host in moves:
+            self.host_pages[host].copy_(self.cache.page(block))
+
+    def swap_in(self, moves: Sequence[Copy]) -> None:
+        """Copy host blocks to device blocks."""
+        for host, block in moves:
+            self.cache.load_page(block, self.host_pages[host])
+
+    def seconds_per_block(self) -> float:
+        """Measured seconds of copying one block between device and host, one way; 0 without host blocks."""
+        if not len(self.host_pages):
+            return 0.0
+        here = [Copy(0, 0)]
+        self.swap_out(here)  # the first touch of the memory is slower
+        runtime.synchronize(self.device)
+        start = time.perf_counter()
+        self.swap_out(here)
+        self.swap_in(here)
+        runtime.synchronize(self.device)
+        return (time.perf_counter() - start) / 2
+
+    def run(self, tokens: list[int], chunks: Sequence[tuple[list[int], int, int]]) -> Tensor:
+        """Hidden states [T, D] of all tokens of a step, whose keys and values are then in the cache.
+
+        Args:
+            tokens: Ids of all chunks, one chunk after the other.
+            chunks: (block table, start, end) of each.
+        """
+        batch = PagedBatch(self.cache, chunks)
+        x_BTD = self.model.hidden(torch.tensor([tokens], device=self.device), batch)
+        batch.advance(len(tokens))
+        return x_BTD[0]
+
+    def logits(self, x_TD: Tensor, rows: Sequence[int]) -> Tensor:
+        """Float32 logits [R, V] after the tokens at ``rows`` of a step."""
+        return self.model.logits(x_TD[torch.tensor(rows, device=x_TD.device)]).float()
