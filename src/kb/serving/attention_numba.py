@@ -182,9 +182,14 @@ def _weigh(scores_NI, count, padded, scale, slopes_N, distance, top_N, sum_N, ac
 
 
 @njit(**_FLAGS)
-def _add_values(weights_NI, values_FGH, slots_I, padded, acc_NH):
+def _add_values(weights_NI, values_FGH, slots_I, padded, acc_NH, keys_FGH, next_I):
     (N, H), G = acc_NH.shape, values_FGH.shape[1]
+    row_bytes = G * H * 4
+    keys_at = keys_FGH.ctypes.data
     for i in range(0, padded, 4):
+        for j in range(i, i + 4):
+            for byte in range(0, row_bytes, _CACHE_LINE):
+                _prefetch(keys_at + next_I[j] * row_bytes + byte)
         for g in range(G):
             v0, v1 = values_FGH[slots_I[i], g], values_FGH[slots_I[i + 1], g]
             v2, v3 = values_FGH[slots_I[i + 2], g], values_FGH[slots_I[i + 3], g]
@@ -198,7 +203,7 @@ def _add_values(weights_NI, values_FGH, slots_I, padded, acc_NH):
 def _share(v, threads, ends_Z, pages, step, parts, out_TNH):
     """Thread v's share of all keys of all queries, which ``ends_Z`` counts through."""
     N, H = step.q_TNH.shape[1:]
-    scores_NI, slots_I = np.empty((N, _TILE), np.float32), np.empty(_TILE, np.int64)
+    scores_NI, slots_I, next_I = np.empty((N, _TILE), np.float32), np.empty(_TILE, np.int64), np.zeros(_TILE, np.int64)
     begin, end = ends_Z[-1] * v // threads, ends_Z[-1] * (v + 1) // threads
     d = np.searchsorted(ends_Z, begin, side="right") - 1
     while begin < end:
@@ -213,7 +218,11 @@ def _share(v, threads, ends_Z, pages, step, parts, out_TNH):
             padded = _find(table_W, pages.block_size, key, key + count, slots_I)
             _score(step.q_TNH[row], pages.keys_FGH, pages.values_FGH, slots_I, padded, scores_NI)
             _weigh(scores_NI, count, padded, step.scale, step.slopes_N, key - position, top_N, sum_N, acc_NH)
-            _add_values(scores_NI, pages.values_FGH, slots_I, padded, acc_NH)
+            if tile + _TILE < last:
+                _find(table_W, pages.block_size, key + _TILE, key + min(last - tile, 2 * _TILE), next_I)
+            else:
+                next_I[:]=slots_I[0]
+            _add_values(scores_NI, pages.values_FGH, slots_I, padded, acc_NH, pages.keys_FGH, next_I)
         if begin == ends_Z[d] and last == ends_Z[d + 1]:
             _divide(acc_NH, sum_N, out_TNH[row])
         else:

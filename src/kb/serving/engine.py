@@ -216,6 +216,11 @@ class Engine:
         self.add_request(name, prompt, params)
         return self.collect([name])
 
+    def close(self) -> None:
+        """End all requests, and hand the cached blocks to the tiers, where the next engine may find them."""
+        self.abort_request(list(self._requests))
+        self.core.close()
+
     def reset_prefix_cache(self) -> bool:
         """Forget all cached blocks; False, and nothing changed, while a request holds one."""
         return self.core.tables.prefix.reset()

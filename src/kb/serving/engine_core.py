@@ -111,6 +111,15 @@ class EngineCore:
         self._record(plan, start, planned)
         return touched
 
+    def close(self) -> None:
+        """Hand every cached block to the tiers, where they are for the next engine, and close these."""
+        if self.tiers is None:
+            return
+        for block in range(self.cache.num_blocks):
+            if block in self.tables.prefix:
+                self.tiers.store(self.tables.prefix.digest(block), self.cache.page(block))
+        self.tiers.close()
+
     def _outside(self, tokens: list[int], salt: str | None, blocks: int) -> int:
         assert self.tiers is not None
         count = 0

@@ -53,10 +53,10 @@ def read_prompt(
         text, ids, salt = _entries(prompt, name)
     elif isinstance(prompt, str):
         text, ids = prompt, None
-    if ids is None:
+    if text is not None and ids is None:
         if tokenizer is None:
             raise ValueError(f"{name} is a text, and there is no tokenizer to read it: give token ids")
-        ids = tokenizer.encode(str(text))
+        ids = tokenizer.encode(text)
     ids = _checked_ids(ids, name, vocab_size)
     if len(ids) >= longest:
         raise ValueError(

@@ -168,6 +168,10 @@ class LLM:
         found = {ours: self._generation[theirs] for theirs, ours in _GENERATION.items() if theirs in self._generation}
         return SamplingParams(**{name: value for name, value in found.items() if value is not None})
 
+    def close(self) -> None:
+        """Let go of the offloading folder; blocks that the prefix cache holds are written to it before."""
+        self.llm_engine.close()
+
     def reset_prefix_cache(self) -> bool:
         """Forget all cached blocks; False, and nothing changed, while a request holds one."""
         return self.llm_engine.reset_prefix_cache()

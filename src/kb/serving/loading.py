@@ -11,6 +11,7 @@ import torch
 from kb import checkpoints, runtime
 from kb.arguments import is_number
 from kb.lm import DecoderLM
+from kb.nn import PackedLinear
 from kb.serving.inputs import TextTokenizer
 from kb.serving.tiers.disk import DiskTier
 from kb.serving.tiers.store import TieredStore
@@ -130,14 +131,25 @@ def open_tiers(
             raise ValueError(f"a tier of {size:.0f} bytes is smaller than one block, {per_block} bytes")
     disk = None
     if folder is not None and pages[1]:
-        disk = DiskTier(
-            folder, page_nbytes=per_block, capacity_pages=pages[1], fingerprint=_identity(model, block_size)
-        )
-    return TieredStore(shape, weight.dtype, host_pages=pages[0], disk=disk, pin=weight.device.type == "cuda")
+        identity = _identity(model, block_size)
+        disk = DiskTier(folder, page_nbytes=per_block, capacity_pages=pages[1], fingerprint=identity)
+    return OffloadingStore(shape, weight.dtype, host_pages=pages[0], disk=disk, pin=weight.device.type == "cuda")
+
+
+class OffloadingStore(TieredStore):
+    """A store that lets go of its folder when it is closed."""
+
+    def close(self) -> None:
+        """Finish what is on its way; another process may then use the folder."""
+        super().close()
+        if self._disk is not None:
+            self._disk.close()
 
 
 def _identity(model: DecoderLM, block_size: int) -> str:
     """Names the function that the pages were computed with: every weight, the sizes, the layout."""
+    if any(isinstance(module, PackedLinear) for module in model.modules()):
+        raise ValueError("kv_offloading_folder needs a model whose linear layers are not packed: its weights name it")
     found = hashlib.blake2b(repr((model.config, block_size, torch.__version__)).encode(), digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
         found.update(name.encode())
