@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,22 @@ HEADER = """\
 # The exact environment of the site and of CI (Python 3.11 to 3.13). The direct needs are in requirements.in;
 # made by `make lock`.
 """
-PYTHONS = ("3.11", "3.13")  # the first and the last that the project supports
+PYTHONS = ("3.11.5", "3.13")  # the first and the last that the project supports; "3.11" would mean 3.11.0
 _OF_THE_PLATFORM = re.compile(r"nvidia-.*|cuda-.*|triton|pip")
 
 
-def pins(report: dict[str, Any]) -> list[str]:
+def markers(requirements: Iterable[str]) -> dict[str, str]:
+    """The direct needs of some platforms only: environment markers by name."""
+    parts = [line.partition(";") for line in requirements if ";" in line and not line.startswith("#")]
+    return {canonicalize_name(re.split(r"[<>=!~ ]", name)[0]): marker.strip() for name, _, marker in parts}
+
+
+def pins(report: dict[str, Any], only: Mapping[str, str] | None = None) -> list[str]:
     """The lines of ``requirements.txt`` for a report of pip, one a distribution, sorted as pip sorts.
+
+    Args:
+        report: What ``pip install --report`` wrote.
+        only: Markers of direct needs, see :func:`markers`; their lines keep them.
 
     Raises:
         ValueError: the report names nothing to install.
@@ -34,13 +44,20 @@ def pins(report: dict[str, Any]) -> list[str]:
     found = {item["metadata"]["name"]: item["metadata"]["version"] for item in report.get("install", [])}
     if not found:
         raise ValueError("report: pip resolved nothing; wanted at least one distribution")
-    kept = {name: version for name, version in found.items() if not _OF_THE_PLATFORM.fullmatch(canonicalize_name(name))}
-    return [f"{name}=={kept[name].partition('+')[0]}" for name in sorted(kept, key=str.lower)]
+    only = only or {}
+    lines = []
+    for name in sorted(found, key=str.lower):
+        marker = only.get(canonicalize_name(name))
+        if marker is not None:
+            lines.append(f"{name}=={found[name].partition('+')[0]}; {marker}")
+        elif not _OF_THE_PLATFORM.fullmatch(canonicalize_name(name)):
+            lines.append(f"{name}=={found[name].partition('+')[0]}")
+    return lines
 
 
 def changes(before: Iterable[str], after: Iterable[str]) -> list[str]:
     """What differs between two lists of pins, a line each, for people."""
-    old, new = (dict(line.split("==") for line in lines if "==" in line) for lines in (before, after))
+    old, new = (dict(line.split("==", 1) for line in lines if "==" in line) for lines in (before, after))
     return [
         f"{name}: {old.get(name, 'new')} -> {new.get(name, 'gone')}"
         for name in sorted(old.keys() | new.keys(), key=str.lower)
@@ -61,7 +78,8 @@ def main(root: Path = ROOT) -> int:
         if status:
             print("requirements.txt is as it was: pip could not resolve requirements.in", file=sys.stderr)
             return status
-        lines = pins(json.loads(report.read_text(encoding="utf-8")))
+        needs = (root / "requirements.in").read_text(encoding="utf-8").splitlines()
+        lines = pins(json.loads(report.read_text(encoding="utf-8")), markers(needs))
         resolved = Path(folder, "requirements.txt")
         resolved.write_text("\n".join(lines), encoding="utf-8")
         for python in PYTHONS:

@@ -18,6 +18,14 @@ def test_pins_are_sorted_without_what_only_some_platforms_need() -> None:
     assert found == ["attrs==26.1", "Jinja2==3.1.6", "torch==2.13.0"]
 
 
+def test_a_direct_need_of_one_platform_keeps_its_marker() -> None:
+    only = lock.markers(["# a comment; of no meaning", 'triton==3.7; platform_system == "Linux"', "numba"])
+    assert only == {"triton": 'platform_system == "Linux"'}
+    found = lock.pins(report(triton="3.7", numba="0.68"), only)
+    assert found == ["numba==0.68", 'triton==3.7; platform_system == "Linux"']
+    assert lock.changes(found, ["numba==0.69", found[1]]) == ["numba: 0.68 -> 0.69"]
+
+
 def test_an_empty_report_is_refused() -> None:
     with pytest.raises(ValueError, match="resolved nothing"):
         lock.pins({"install": []})
