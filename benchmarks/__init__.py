@@ -1,5 +1,6 @@
-"""The races that are recorded: one script each under ``races/``, their records under ``results/``, by ``make bench``.
+"""What is recorded once and quoted by pages: races under ``races/`` and measurements under ``measurements/``.
 
-A page may quote a record and the home page lists them all. ``book.check`` holds every record against the script that
-made it, so a record that is out of date fails the tests.
+One script each; ``make bench`` runs them and writes their records to ``results/``. The home page lists the races, the
+status page the measurements. The tests hold every record against the script that made it, so a record that is out of
+date fails. ``foreign/`` drives a library that lives in an environment of its own.
 """

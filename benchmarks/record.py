@@ -1,77 +1,86 @@
-"""The record of a race: raw samples and what they were made with; everything else in it can be computed again.
+"""The records under ``results/``: raw values and what they were made with; everything else in them is computed again.
 
-Nothing here needs torch: the site and the tests read records on any machine.
+There are two kinds. A race has two contenders that took turns, a measurement has one system and several numbers; what
+only one kind has stands in ``race_record.py`` and ``measurement_record.py``. Nothing here needs torch: the site and the
+tests read records on any machine.
 """
 
 import hashlib
 import json
-import math
-import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from book import records
 from book.notebooks import ROOT
 
-RACES = ROOT / "benchmarks" / "races"
-RESULTS = ROOT / "benchmarks" / "results"
+BENCHMARKS = ROOT / "benchmarks"
+RESULTS = BENCHMARKS / "results"
 
-FEWEST_ROUNDS = 5
-_KEYS = {
-    *("race", "title", "ours", "theirs", "unit", "units", "agreement", "command", "commit", "script_sha256"),
-    *("hardware", "device", "versions", "date", "ours_seconds", "theirs_seconds"),
-    *("median_ratio", "ours_ms_per_unit", "theirs_ms_per_unit"),
-}
+Record = dict[str, Any]
+
+_PROVENANCE = frozenset({"command", "commit", "script_sha256", "hardware", "device", "versions", "date"})
 
 
-def names(races: Path = RACES) -> list[str]:
-    """The races that there are, sorted."""
-    return sorted(path.stem for path in races.glob("*.py") if path.stem != "__init__")
+@dataclass(frozen=True)
+class Kind:
+    """A kind of record.
+
+    Args:
+        name: Its name, and the key under which a record of it names its script.
+        folder: Where its scripts lie.
+        own_keys: What a record of it holds besides its provenance.
+        derived: What follows from the raw values of a record, to be stored with them.
+        faults: What is wrong with the raw values, a sentence each.
+    """
+
+    name: str
+    folder: Path
+    own_keys: frozenset[str]
+    derived: Callable[[Record], Record]
+    faults: Callable[[Record], list[str]]
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """What every record of this kind holds."""
+        return _PROVENANCE | self.own_keys | {self.name}
+
+    def names(self) -> list[str]:
+        """The scripts that there are, sorted."""
+        return sorted(path.stem for path in self.folder.glob("*.py") if path.stem != "__init__")
+
+    def script_hash(self, name: str) -> str:
+        """The sha256 of a script."""
+        return hashlib.sha256((self.folder / f"{name}.py").read_bytes()).hexdigest()
+
+    def problems(self, record: Record) -> list[str]:
+        """What is wrong with a record, a sentence each; empty where it can be quoted."""
+        if missing := sorted(self.keys - set(record)):
+            return [f"it lacks {', '.join(missing)}"]
+        name = record[self.name]
+        if name not in self.names():
+            return [f"there is no {self.name} {name!r} any more: delete the record"]
+        changed = record["script_sha256"] != self.script_hash(name)
+        found = ["its script has changed since: run `make bench` again"] if changed else []
+        if faults := self.faults(record):
+            return [*found, *faults]
+        for key, value in self.derived(record).items():
+            if record[key] != value:
+                found.append(f"{key} is {record[key]}, and its samples give {value}")
+        return found
+
+    def read_all(self, results: Path = RESULTS) -> dict[str, Record]:
+        """The records of this kind by the name of their file, sorted."""
+        return {name: record for name, record in read_all(results).items() if self.name in record}
+
+    def write(self, record: Record, results: Path) -> Path:
+        """Write a record, at once or not at all, to ``<script>-<device>.json``."""
+        path = results / f"{record[self.name]}-{record['device']}.json"
+        records.write(path, record)
+        return path
 
 
-def script_hash(race: str, races: Path = RACES) -> str:
-    """The sha256 of a race's script."""
-    return hashlib.sha256((races / f"{race}.py").read_bytes()).hexdigest()
-
-
-def derived(record: dict[str, Any]) -> dict[str, float]:
-    """What follows from the samples: the median of the paired ratios, and milliseconds per unit of both."""
-    ours, theirs, units = record["ours_seconds"], record["theirs_seconds"], record["units"]
-    return {
-        "median_ratio": round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 6),
-        "ours_ms_per_unit": round(1e3 * statistics.median(ours) / units, 6),
-        "theirs_ms_per_unit": round(1e3 * statistics.median(theirs) / units, 6),
-    }
-
-
-def problems(record: dict[str, Any], races: Path = RACES) -> list[str]:
-    """What is wrong with a record, a sentence each; empty where it can be quoted."""
-    missing = sorted(_KEYS - set(record))
-    if missing:
-        return [f"it lacks {', '.join(missing)}"]
-    found = []
-    if record["race"] not in names(races):
-        return [f"there is no race {record['race']!r} any more: delete the record"]
-    if record["script_sha256"] != script_hash(record["race"], races):
-        found.append("its script has changed since: run `make bench` again")
-    samples = [*record["ours_seconds"], *record["theirs_seconds"]]
-    if len(record["ours_seconds"]) != len(record["theirs_seconds"]) or len(samples) < 2 * FEWEST_ROUNDS:
-        return [*found, f"it has not at least {FEWEST_ROUNDS} samples of both"]
-    if not all(isinstance(sample, float) and math.isfinite(sample) and sample > 0 for sample in samples):
-        return [*found, "a sample is not a time in seconds"]
-    for key, value in derived(record).items():
-        if record[key] != value:
-            found.append(f"{key} is {record[key]}, and its samples give {value}")
-    return found
-
-
-def read_all(results: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """All records by the name of their file, sorted."""
+def read_all(results: Path = RESULTS) -> dict[str, Record]:
+    """All records of both kinds by the name of their file, sorted."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
-
-
-def write(record: dict[str, Any], results: Path) -> Path:
-    """Write a record, at once or not at all, to ``<race>-<device>.json``."""
-    path = results / f"{record['race']}-{record['device']}.json"
-    records.write(path, record)
-    return path

@@ -1,7 +1,8 @@
 """The directive ``book-status``: what the last runs recorded, page by page, and plainly what was not recorded.
 
-It reads the records of ``make run`` and ``make gpu``, which are committed, and that of the last ``make test`` on this
-machine, which is not. A record that is missing, or lacks a field, leaves a dash; nothing is computed in its place.
+It reads the records of ``make run``, ``make gpu`` and ``make bench``, which are committed, and that of the last
+``make test`` on this machine, which is not. A record that is missing, or lacks a field, leaves a dash; nothing is
+computed in its place.
 """
 
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 from docutils import nodes  # type: ignore[import-untyped]
 from sphinx.util.docutils import SphinxDirective
 
+from benchmarks.measurement_record import MEASUREMENT
 from book import records
 from book.notebooks import page_name, pages
 from book.site.elements import date, doc_link, element, table
@@ -32,11 +34,16 @@ class BookStatus(SphinxDirective):
         found = {name: self._read(records.page_record(name, folder)) for name in names}
         gpu = self._read(folder / "gpu.json")
         tests = self._read(root / "_build" / "records" / "tests.json")
+        results = root / "benchmarks" / "results"
+        measured = MEASUREMENT.read_all(results)
+        for name in measured:
+            self.env.note_dependency(str(results / f"{name}.json"))
         return [
             self._section("Pages", self._pages(found, (tests or {}).get("pages", {}))),
             self._section("Made with", _made_with(found)),
             self._section("Tests", _tests(tests)),
             self._section("On a GPU", _gpu(gpu)),
+            self._section("Measurements", _measurements(list(measured.values()))),
         ]
 
     def _read(self, path: Path) -> Record | None:
@@ -124,6 +131,26 @@ def _gpu(record: Record | None) -> list[nodes.Node]:
     if rows:
         content.append(table("Each page's code, run on the GPU", ["Page", "Result", "Time", "Date", "Remark"], rows))
     return content
+
+
+def _measurements(found: list[Record]) -> list[nodes.Node]:
+    if not found:
+        return [_sentence("Not recorded yet: make bench writes them.")]
+    rows: list[list[nodes.Node | str]] = [
+        [record["title"], record["method"], _numbers(record), record["hardware"], date(record["date"])]
+        for record in found
+    ]
+    head = ["Measured", "How", "Medians", "Hardware", "Date"]
+    return [table("What make bench measured, apart from the races", head, rows, label="Measurements")]
+
+
+def _numbers(record: Record) -> str:
+    """Median of each quantity with its unit and its number of samples, and each ratio."""
+    found = [
+        f"{name} {record['medians'][name]:.3g} {series['unit']} ({len(series['values'])} samples)"
+        for name, series in record["samples"].items()
+    ]
+    return "; ".join([*found, *(f"{name} {value:.3g}" for name, value in record["median_ratios"].items())]) or _NONE
 
 
 def _skips(skips: list[Record]) -> list[nodes.Node]:

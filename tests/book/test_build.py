@@ -82,7 +82,7 @@ def test_a_build_is_whole_and_local(book):
     }
 
     status = soup(index.parent / "chapters" / "status.html").text
-    assert status.count("ot recorded yet") == 3
+    assert status.count("ot recorded yet") == 4
 
 
 def test_a_warning_fails_the_build_and_keeps_the_last_site(book):
@@ -106,6 +106,12 @@ def test_status_shows_what_was_recorded(page):
     record = {"seconds": 28.44, "code_cells": 27, "printing_cells": 20, "compared_cells": 16, "compared_share": 0.8}
     (folder / "interview" / "plain.json").write_text(json.dumps(record | {"versions": {"torch": "2.13.0"}}))
     (folder / "gpu.json").write_text(json.dumps({"device": "H200", "pages": {"interview/plain": {"result": "failed"}}}))
+    lap = {"measurement": "lap", "title": "A lap", "method": "by hand", "hardware": "a watch", "date": "2026-01-31"}
+    lap |= {"samples": {"run": {"unit": "s", "values": [1.0, 2.0, 4.0]}}, "medians": {"run": 2.0}}
+    (page / "benchmarks" / "results").mkdir(parents=True)
+    (page / "benchmarks" / "results" / "lap-cpu.json").write_text(
+        json.dumps(lap | {"median_ratios": {"run / rest": 0.5}})
+    )
     check.record([Result("unit tests", 310, 0, [Skip("a", "no browser"), Skip("b", "no browser")])], page, 1.0)
     tables = {
         found["aria-label"]: found.get_text(" ", strip=True)
@@ -115,7 +121,21 @@ def test_status_shows_what_was_recorded(page):
     assert "torch 2.13.0" in tables["Hardware and versions"]
     assert "All together 310 0 2 1.0 s" in tables["Tests"]
     assert "interview/plain failed –" in tables["Each page's code, run on the GPU"]
+    assert "A lap by hand run 2 s (3 samples); run / rest 0.5 a watch 2026-01-31" in tables["Measurements"]
+    assert "No race has been recorded yet" in (page / "_build" / "html" / "index.html").read_text(encoding="utf-8")
     assert "2 × no browser" in (page / "_build" / "html" / "chapters" / "status.html").read_text(encoding="utf-8")
+
+
+def test_the_races_are_shown_with_both_sides_and_their_ratio(book):
+    record = {"race": "sprint", "title": "Sprint", "ours": "kb.run, shoes on", "theirs": "kb.run, shoes off"}
+    record |= {"unit": "token", "ours_ms_per_unit": 2.5, "theirs_ms_per_unit": 10.0, "median_ratio": 0.26}
+    record |= {"ours_seconds": [1.0] * 5, "hardware": "legs", "date": "2026-01-31"}
+    (book / "benchmarks" / "results").mkdir(parents=True)
+    (book / "benchmarks" / "results" / "sprint-cpu.json").write_text(json.dumps(record))
+    shown = soup(build(book)).select_one(".kb-scroll table").get_text(" ", strip=True)
+    assert "Race Contender Against Ratio of times" in shown
+    sides = "kb.run, shoes on, 2.50 ms per token (400 tokens/s) kb.run, shoes off, 10.0 ms per token (100 tokens/s)"
+    assert f"Sprint {sides} 0.26, median of 5 pairs legs 2026-01-31" in shown
 
 
 def test_a_folder_without_a_book_is_refused(tmp_path):
