@@ -89,7 +89,7 @@ def paged_attention(
     _check(q_TNH, keys_PSGH, values_PSGH, layout, window, alibi_slopes_N)
     q_TNH, slopes_N = q_TNH.detach().contiguous(), alibi_slopes_N
     if slopes_N is not None:
-        slopes_N = slopes_N.to(device=q_TNH.device, dtype=torch.promote_types(q_TNH.dtype, torch.float32))
+        slopes_N = slopes_N.detach().to(device=q_TNH.device, dtype=torch.promote_types(q_TNH.dtype, torch.float32))
     if q_TNH.device.type == "cuda" and _is_installed("triton"):
         from kb.serving import attention_triton
 
@@ -141,15 +141,19 @@ def attend_request(
 
 def _fused(q_QNH: Tensor, k_KGH: Tensor, v_KGH: Tensor, bias: Tensor | None) -> Tensor:
     """Without a bias: one query that sees all keys, or as many queries as keys, causal."""
-    dtype, (Q, N, _), (K, G, _) = q_QNH.dtype, q_QNH.shape, k_KGH.shape
+    dtype = q_QNH.dtype
     if bias is not None and bias.is_floating_point():
         q_QNH, k_KGH, v_KGH = (x.to(bias.dtype) for x in (q_QNH, k_KGH, v_KGH))
-        bias = bias.unflatten(0, (G, N // G))
-    # Groups as a batch of views: told of groups by enable_gqa, torch on a CPU may fall back to its unfused path.
-    q_GMQH = q_QNH.unflatten(1, (G, N // G)).permute(1, 2, 0, 3)
-    k_GMKH, v_GMKH = (x.transpose(0, 1)[:, None].expand(G, N // G, K, -1) for x in (k_KGH, v_KGH))
-    out_GMQH = F.scaled_dot_product_attention(q_GMQH, k_GMKH, v_GMKH, attn_mask=bias, is_causal=bias is None and Q > 1)
-    return out_GMQH.permute(2, 0, 1, 3).flatten(1, 2).to(dtype)
+    q_1NQH, k_1GKH, v_1GKH = (x.transpose(0, 1)[None] for x in (q_QNH, k_KGH, v_KGH))
+    out_1NQH = F.scaled_dot_product_attention(
+        q_1NQH,
+        k_1GKH,
+        v_1GKH,
+        attn_mask=bias,
+        is_causal=bias is None and len(q_QNH) > 1,
+        enable_gqa=q_QNH.shape[1] != k_KGH.shape[1],
+    )
+    return out_1NQH[0].transpose(0, 1).to(dtype)
 
 
 def _bias(

@@ -11,6 +11,10 @@ Shapes: D queries attended one by one, T rows of the step, N query heads, G key-
 F slots of the pool, I keys of a tile, R requests, W blocks of a table, Z = D + 1, V threads.
 """
 
+# What a compiled function's arguments are, numba says and not Python; fields end in their shapes.
+# mypy: disallow-untyped-defs=False, check-untyped-defs=False
+# ruff: noqa: N815
+
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,9 +30,14 @@ from torch import Tensor
 from kb.serving.step_layout import StepLayout
 
 # Sums may be reordered, but NaN and infinity keep their meaning: a bad key must show, not vanish.
-_FLAGS = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy", "cache": True, "nogil": True}
+_FLAGS: dict[str, Any] = {
+    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
+    "error_model": "numpy",
+    "cache": True,
+    "nogil": True,
+}
 _TILE = 64  # keys between two updates of the running maximum; a multiple of the 4 that are worked on at a time
-_CACHE_LINE = 64
+_AHEAD, _CACHE_LINE = 8, 64  # keys, bytes
 _LOG2_E = math.log2(math.e)
 _TAYLOR = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in range(7))
 _SMALLEST, _HALF = np.float32(-126), np.float32(0.5)
@@ -90,7 +99,7 @@ def attend_rows(
         np.zeros(N, np.float32) if alibi_slopes_N is None else (alibi_slopes_N * _LOG2_E).numpy(),
         np.float32(_LOG2_E / math.sqrt(H)),
     )
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     numba.set_num_threads(threads)
     _attend(pages, step, threads, out_TNH.numpy())
 
@@ -140,13 +149,15 @@ def _find(table_W, block_size, begin, end, slots_I):
 
 @njit(**_FLAGS)
 def _score(q_NH, keys_FGH, values_FGH, slots_I, padded, scores_NI):
-    """Q · k, four keys at a time; asks for the values at the same slots."""
+    """Scores q · k, four keys at a time; asks for the values at the same slots, and for keys that come soon."""
     (N, H), G = q_NH.shape, keys_FGH.shape[1]
-    zero, row_bytes, values_at = np.float32(0), G * H * 4, values_FGH.ctypes.data
+    zero, row_bytes, keys_at, values_at = np.float32(0), G * H * 4, keys_FGH.ctypes.data, values_FGH.ctypes.data
     for i in range(0, padded, 4):
         for j in range(i, i + 4):
+            soon = slots_I[min(j + _AHEAD, padded - 1)]
             for byte in range(0, row_bytes, _CACHE_LINE):
                 _prefetch(values_at + slots_I[j] * row_bytes + byte)
+                _prefetch(keys_at + soon * row_bytes + byte)
         for g in range(G):
             k0, k1 = keys_FGH[slots_I[i], g], keys_FGH[slots_I[i + 1], g]
             k2, k3 = keys_FGH[slots_I[i + 2], g], keys_FGH[slots_I[i + 3], g]
@@ -182,14 +193,9 @@ def _weigh(scores_NI, count, padded, scale, slopes_N, distance, top_N, sum_N, ac
 
 
 @njit(**_FLAGS)
-def _add_values(weights_NI, values_FGH, slots_I, padded, acc_NH, keys_FGH, next_I):
+def _add_values(weights_NI, values_FGH, slots_I, padded, acc_NH):
     (N, H), G = acc_NH.shape, values_FGH.shape[1]
-    row_bytes = G * H * 4
-    keys_at = keys_FGH.ctypes.data
     for i in range(0, padded, 4):
-        for j in range(i, i + 4):
-            for byte in range(0, row_bytes, _CACHE_LINE):
-                _prefetch(keys_at + next_I[j] * row_bytes + byte)
         for g in range(G):
             v0, v1 = values_FGH[slots_I[i], g], values_FGH[slots_I[i + 1], g]
             v2, v3 = values_FGH[slots_I[i + 2], g], values_FGH[slots_I[i + 3], g]
@@ -202,8 +208,7 @@ def _add_values(weights_NI, values_FGH, slots_I, padded, acc_NH, keys_FGH, next_
 @njit(**_FLAGS)
 def _share(v, threads, ends_Z, pages, step, parts, out_TNH):
     """Thread v's share of all keys of all queries, which ``ends_Z`` counts through."""
-    N, H = step.q_TNH.shape[1:]
-    scores_NI, slots_I, next_I = np.empty((N, _TILE), np.float32), np.empty(_TILE, np.int64), np.zeros(_TILE, np.int64)
+    scores_NI, slots_I = np.empty((step.q_TNH.shape[1], _TILE), np.float32), np.empty(_TILE, np.int64)
     begin, end = ends_Z[-1] * v // threads, ends_Z[-1] * (v + 1) // threads
     d = np.searchsorted(ends_Z, begin, side="right") - 1
     while begin < end:
@@ -218,11 +223,7 @@ def _share(v, threads, ends_Z, pages, step, parts, out_TNH):
             padded = _find(table_W, pages.block_size, key, key + count, slots_I)
             _score(step.q_TNH[row], pages.keys_FGH, pages.values_FGH, slots_I, padded, scores_NI)
             _weigh(scores_NI, count, padded, step.scale, step.slopes_N, key - position, top_N, sum_N, acc_NH)
-            if tile + _TILE < last:
-                _find(table_W, pages.block_size, key + _TILE, key + min(last - tile, 2 * _TILE), next_I)
-            else:
-                next_I[:]=slots_I[0]
-            _add_values(scores_NI, pages.values_FGH, slots_I, padded, acc_NH, pages.keys_FGH, next_I)
+            _add_values(scores_NI, pages.values_FGH, slots_I, padded, acc_NH)
         if begin == ends_Z[d] and last == ends_Z[d + 1]:
             _divide(acc_NH, sum_N, out_TNH[row])
         else:

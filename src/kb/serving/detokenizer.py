@@ -51,7 +51,7 @@ class DecodeStream:
         # Characters of the window's text that were given; and where its tokens begin that came since a token before
         # them ended between two characters.
         self._given = len(self._text) - _trailing_replacements(self._text)
-        self._fresh = len(self._window) if self._given == len(self._text) else 0
+        self._fresh = len(self._window)
 
     @property
     def unfinished(self) -> str:

@@ -52,7 +52,9 @@ class PagedKVCache:
         _require_memory(num_blocks, config.kv_elements_per_token * block_size * dtype.itemsize, torch.device(device))
         # A tensor that was made in inference mode could not be written outside of it.
         with torch.inference_mode(False):
-            self._pages_2LPSGH = torch.empty(2, *shape, dtype=dtype, device=device)
+            # Written once, so that the system hands the memory over now and not bit by bit while requests wait: a fresh
+            # page of memory costs many times what it takes to write it.
+            self._pages_2LPSGH = torch.empty(2, *shape, dtype=dtype, device=device).fill_(0)
             self.keys_LPSGH, self.values_LPSGH = self._pages_2LPSGH
             self._slots = [pages.flatten(0, 1).flatten(1) for layer in self._pages_2LPSGH.unbind(1) for pages in layer]
 

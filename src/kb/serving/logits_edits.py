@@ -48,7 +48,7 @@ def forbidden(row: SamplingRow) -> set[int]:
     ends = {*row.eos_ids, *params.stop_token_ids} if early else set()
     for word in row.bad_words:
         begun = len(word) - 1
-        if list(output[max(len(output) - begun, 0) :]) == list(word[:-1]):
+        if list(output[len(output) - begun :]) == list(word[:-1]):
             ends.add(word[-1])
     return ends
 

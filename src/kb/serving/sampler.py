@@ -20,6 +20,8 @@ from kb.lm.sampling import draw, process, require_finite
 from kb.serving.logits_edits import SamplingRow, edit, edit_loop, edits
 from kb.serving.sampling_params import SamplingParams
 
+_CACHED_LOGITS = 2**18
+
 
 class Candidate(NamedTuple):
     """A token that is reported with its log-probability; rank 1 is the most likely."""
@@ -59,12 +61,12 @@ def sample(logits_RV: Tensor, rows: Sequence[SamplingRow]) -> list[Sampled | Exc
     for r, row in enumerate(rows):
         alike[row.params.temperature, row.params.top_k, row.params.top_p, row.params.min_p].append(r)
     chosen: list[int | Exception] = [-1] * len(rows)
-    for members in alike.values():
-        # Taking all rows in their order copies nothing.
-        part_RV = edited_RV if len(members) == len(rows) else edited_RV[members]
-        generators = [rows[r].generator for r in members]
-        for r, one in zip(members, _choose(part_RV, _filters(rows[members[0]].params), generators), strict=True):
-            chosen[r] = one
+    for group in alike.values():
+        filters = _filters(rows[group[0]].params)
+        for members in _parts(group, raw_RV):
+            generators = [rows[r].generator for r in members]
+            for r, one in zip(members, _choose(_rows(edited_RV, members), filters, generators), strict=True):
+                chosen[r] = one
     return _with_logprobs(raw_RV, chosen, rows)
 
 
@@ -189,12 +191,25 @@ def _with_logprobs(
     asking = defaultdict(list)  # by count, as another count could report another one of several equally likely tokens
     for r, (one, row) in enumerate(zip(chosen, rows, strict=True)):
         if row.params.logprobs is not None and isinstance(one, int):
-            asking[row.params.logprobs].append((r, one))
-    for count, members in asking.items():
-        part_RV = raw_RV[[r for r, _ in members]]
-        for (r, token), top in zip(members, prompt_logprobs(part_RV, [one for _, one in members], count), strict=True):
-            results[r] = Sampled(token, top[0].logprob, top)
+            asking[row.params.logprobs].append(r)
+    for count, group in asking.items():
+        for members in _parts(group, raw_RV):
+            tokens = [one for r in members if isinstance(one := chosen[r], int)]
+            for r, top in zip(members, prompt_logprobs(_rows(raw_RV, members), tokens, count), strict=True):
+                results[r] = Sampled(top[0].token, top[0].logprob, top)
     return results
+
+
+def _parts(members: list[int], logits_RV: Tensor) -> list[list[int]]:
+    """Rows in parts whose temporaries fit a CPU's caches; a GPU takes all at once."""
+    most = len(members) if logits_RV.is_cuda else max(1, _CACHED_LOGITS // logits_RV.shape[1])
+    return [members[begin : begin + most] for begin in range(0, len(members), most)]
+
+
+def _rows(logits_RV: Tensor, members: list[int]) -> Tensor:
+    """Some rows, in ascending order; without a copy where they lie side by side."""
+    begin, end = members[0], members[-1] + 1
+    return logits_RV[begin:end] if end - begin == len(members) else logits_RV[members]
 
 
 def _candidates(

@@ -23,7 +23,7 @@ Chunk = tuple[Sequence[int], int, int]
 """Block table of a sequence, and the tokens [start, end) of it that this step computes."""
 
 # Up to so many queries of one request it is faster to attend to them row by row, in place, than to gather their keys.
-_FEW = 2
+_FEW = 8
 
 
 @dataclass(frozen=True, eq=False)

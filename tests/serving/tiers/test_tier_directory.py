@@ -1,0 +1,303 @@
+"""The bookkeeping of tiers: decided at once, carried out later, in any order of calls that a program may make."""
+
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from kb.serving.tiers.directory import PageDirectory
+from kb.serving.tiers.moves import Move
+
+KEYS = st.integers(0, 7).map(lambda number: b"page-%d" % number)
+
+
+def settle(directory: PageDirectory, move: Move | None) -> Move:
+    """Carry a move out without a failure."""
+    assert move is not None
+    if move.victim is not None:
+        assert directory.finish_victim(move, written=True) == (True, False)
+    assert not directory.finish(move, arrived=True)
+    return move
+
+
+def filled(host: int, disk: int, keys: bytes) -> PageDirectory:
+    """One page for each letter, stored in this order."""
+    directory = PageDirectory(host, disk)
+    for letter in keys:
+        settle(directory, directory.plan_store(bytes([letter])))
+    return directory
+
+
+def tier(directory: PageDirectory, keys: bytes) -> str:
+    """H, D or - for each letter."""
+    return "".join(
+        "H" if directory.host_slot(bytes([key])) is not None else "D" if directory.contains(bytes([key])) else "-"
+        for key in keys
+    )
+
+
+def test_pages_go_down_in_the_order_of_their_last_use() -> None:
+    directory = filled(2, 2, b"abcd")
+    assert tier(directory, b"abcd") == "DDHH"
+    directory.touch(b"a")
+    move = settle(directory, directory.plan_store(b"e"))
+    assert (move.victim and move.victim[0], move.discard) == (b"c", b"b")  # a was used since
+    assert tier(directory, b"abcde") == "D-DHH"
+    assert (len(directory), directory.disk_used) == (4, 2)
+
+
+def test_a_page_that_came_up_again_goes_down_without_being_written() -> None:
+    directory = filled(1, 2, b"ab")
+    settle(directory, directory.plan_load(b"a"))
+    assert tier(directory, b"ab") == "HD"
+    move = settle(directory, directory.plan_load(b"b"))
+    assert move.victim is None
+    assert tier(directory, b"ab") == "DH"
+
+
+def test_what_is_on_its_way_is_not_readable_and_no_victim() -> None:
+    directory = PageDirectory(1, 1)
+    first = directory.plan_store(b"a")
+    assert directory.awaits_slot()
+    assert not directory.contains(b"a")
+    assert directory.knows(b"a")
+    second = directory.plan_store(b"b")  # a is not evicted for it: it goes to disk
+    assert second is not None
+    assert second.slot is None
+    assert directory.plan_store(b"c") is None
+    assert not directory.knows(b"c")
+    settle(directory, first)
+    settle(directory, second)
+    assert not directory.awaits_slot()
+    assert tier(directory, b"abc") == "HD-"
+
+
+def test_a_page_that_leaves_its_slot_is_readable_until_it_is_on_disk() -> None:
+    directory = filled(1, 1, b"a")
+    slot = directory.host_slot(b"a")
+    move = directory.plan_store(b"b")
+    assert directory.host_slot(b"a") == slot
+    assert directory.host_slot(b"b") is None
+    settle(directory, move)
+    assert (directory.host_slot(b"a"), directory.host_slot(b"b")) == (None, slot)
+    assert directory.contains(b"a")
+
+
+def test_pinned_pages_stay_and_new_ones_go_elsewhere_or_nowhere() -> None:
+    directory = PageDirectory(1, 1)
+    for key in (b"a", b"b"):
+        settle(directory, directory.plan_store(key, pinned=True))
+    assert tier(directory, b"ab") == "HD"
+    assert directory.plan_store(b"c") is None
+    directory.unpin(b"b")
+    move = settle(directory, directory.plan_store(b"c"))
+    assert (move.slot, move.discard) == (None, b"b")
+    assert directory.pin(b"c")
+    directory.unpin(b"a")
+    directory.unpin(b"c")
+    with pytest.raises(ValueError, match="b'c' is not pinned"):
+        directory.unpin(b"c")
+    assert not directory.pin(b"z")
+    directory.unpin(b"z")  # lost meanwhile: nothing to undo
+
+
+def test_a_file_that_is_read_is_no_victim() -> None:
+    directory = filled(0, 1, b"a")
+    ticket = directory.begin_read(b"a")
+    assert ticket is not None
+    assert directory.plan_store(b"b") is None
+    directory.end_read(b"a", ticket, right=True)
+    assert directory.plan_store(b"b") is not None
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_victim_that_cannot_be_written_is_gone_unless_it_is_pinned(pinned: bool) -> None:
+    directory = filled(1, 1, b"a")
+    move = directory.plan_store(b"b")
+    assert move is not None
+    if pinned:
+        directory.pin(b"a")
+    assert directory.finish_victim(move, written=False) == (not pinned, False)
+    if not pinned:
+        directory.finish(move, arrived=True)
+    assert tier(directory, b"ab") == ("H-" if pinned else "-H")
+    assert directory.disk_used == 0
+
+
+def test_a_file_that_is_not_right_takes_its_entry_with_it() -> None:
+    directory = filled(1, 1, b"ab")
+    ticket = directory.begin_read(b"a")
+    assert ticket is not None
+    directory.end_read(b"a", ticket, right=False)
+    assert not directory.knows(b"a")
+    assert directory.disk_used == 0
+
+
+def test_files_of_an_earlier_process_are_known_oldest_first() -> None:
+    directory = PageDirectory(0, 2, [b"a", b"b"])
+    assert tier(directory, b"ab") == "DD"
+    move = directory.plan_store(b"c")
+    assert move is not None
+    assert move.discard == b"a"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((-1, 0), "host_pages"), ((0, True), "disk_pages"), ((0, 1.0), "disk_pages"), ((1, 1, [b"a", b"b"]), "2 keys")],
+)
+def test_refuses_bad_input(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PageDirectory(*arguments)
+    directory = filled(1, 0, b"a")
+    with pytest.raises(ValueError, match="stored already"):
+        directory.plan_store(b"a")
+    with pytest.raises(ValueError, match="has no victim"):
+        directory.finish_victim(Move(b"a", 1, 0), written=True)
+
+
+class Tiers(RuleBasedStateMachine):
+    """Every call in any order, moves carried out late, failures anywhere; slots and files hold the keys themselves."""
+
+    HOST, DISK = 3, 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = PageDirectory(self.HOST, self.DISK)
+        self.slots: dict[int, bytes] = {}
+        self.files: dict[bytes, int] = {}  # and which writing of it this is
+        self.writings = 0
+        self.moves: deque[Move] = deque()
+        self.reads: list[tuple[bytes, int, int]] = []
+        self.pins: dict[bytes, int] = {}
+
+    def write(self, key: bytes) -> None:
+        self.writings += 1
+        self.files[key] = self.writings
+
+    def gone(self) -> None:
+        self.pins = {key: pins for key, pins in self.pins.items() if self.directory.knows(key)}
+
+    @rule(key=KEYS, pinned=st.booleans())
+    def store(self, key: bytes, pinned: bool) -> None:
+        if self.directory.knows(key):
+            self.directory.touch(key)
+            return
+        before = len(self.directory)
+        move = self.directory.plan_store(key, pinned=pinned)
+        if move is None:
+            assert len(self.directory) == before
+            return
+        assert not self.directory.contains(key)
+        self.pins |= {key: 1} if pinned else {}
+        self.moves.append(move)
+
+    @rule(key=KEYS)
+    def load_up(self, key: bytes) -> None:
+        move = self.directory.plan_load(key)
+        if move is not None:
+            assert self.directory.contains(key)
+            self.moves.append(move)
+
+    @precondition(lambda self: self.moves)
+    @rule(written=st.booleans(), arrives=st.booleans())
+    def carry_out(self, written: bool, arrives: bool) -> None:
+        move = self.moves.popleft()
+        if move.discard is not None:
+            self.files.pop(move.discard, None)
+        if move.victim is not None and move.slot is not None:
+            victim = move.victim[0]
+            if self.directory.knows(victim):
+                assert self.slots[move.slot] == victim  # nobody has written over it
+            if written:
+                self.write(victim)
+            was_pinned = victim in self.pins
+            free, useless = self.directory.finish_victim(move, written=written)
+            if useless:
+                self.files.pop(victim, None)
+            assert free or (was_pinned and not written)
+            if not free:
+                return self.gone()
+        if move.from_disk:
+            arrives = arrives and move.key in self.files
+        if arrives and move.slot is None:
+            self.write(move.key)
+        elif arrives and move.slot is not None:
+            assert all(self.directory.host_slot(key) != move.slot for key in map(b"page-%d".__mod__, range(8)))
+            self.slots[move.slot] = move.key
+        if self.directory.finish(move, arrived=arrives):
+            self.files.pop(move.key, None)
+        return self.gone()
+
+    @rule(key=KEYS)
+    def begin_read(self, key: bytes) -> None:
+        ticket = self.directory.begin_read(key)
+        assert (ticket is not None) <= (key in self.files)
+        if ticket is not None:
+            self.reads.append((key, ticket, self.files[key]))
+
+    @precondition(lambda self: self.reads)
+    @rule(data=st.data(), damaged=st.booleans())
+    def end_read(self, data: st.DataObject, damaged: bool) -> None:
+        key, ticket, writing = self.reads.pop(data.draw(st.integers(0, len(self.reads) - 1)))
+        damaged = damaged or self.files.get(key) != writing
+        if damaged and self.files.get(key) == writing:
+            del self.files[key]
+        self.directory.end_read(key, ticket, right=not damaged)
+        self.gone()
+
+    @rule(key=KEYS)
+    def pin(self, key: bytes) -> None:
+        assert self.directory.pin(key) == self.directory.knows(key)
+        if self.directory.knows(key):
+            self.pins[key] = self.pins.get(key, 0) + 1
+
+    @precondition(lambda self: self.pins)
+    @rule(data=st.data())
+    def unpin(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.pins)))
+        self.directory.unpin(key)
+        self.pins[key] -= 1
+        self.pins = {key: pins for key, pins in self.pins.items() if pins}
+
+    @rule(key=KEYS)
+    def drop(self, key: bytes) -> None:
+        if self.directory.drop(key):
+            del self.files[key]
+        assert not self.directory.knows(key)
+        self.gone()
+
+    @invariant()
+    def what_is_readable_is_there(self) -> None:
+        taken = []
+        for key in map(b"page-%d".__mod__, range(8)):
+            slot = self.directory.host_slot(key)
+            if slot is not None:
+                assert self.slots[slot] == key
+                taken.append(slot)
+            elif self.directory.contains(key) and not any(reader == key for reader, _, _ in self.reads):
+                assert key in self.files
+        assert len(taken) == len(set(taken)) <= self.HOST
+        assert self.directory.disk_used <= self.DISK
+
+    @invariant()
+    def what_is_pinned_is_kept(self) -> None:
+        assert all(self.directory.knows(key) for key in self.pins)
+
+    def teardown(self) -> None:
+        """At rest, nothing has leaked: every slot can be had again, and every file is known."""
+        while self.moves:
+            self.carry_out(True, True)
+        assert all(self.directory.contains(key) for key in self.files)
+        for key in map(b"page-%d".__mod__, range(8)):
+            self.directory.drop(key)
+        assert self.directory.disk_used == 0
+        fresh = [self.directory.plan_store(b"new-%d" % number) for number in range(self.HOST + self.DISK)]
+        assert {move.slot for move in fresh if move} == {0, 1, 2, None}
+        assert self.directory.plan_store(b"one too many") is None
+
+
+TestTiers = Tiers.TestCase
+TestTiers.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
