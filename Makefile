@@ -51,7 +51,7 @@ serve: book ## build the website and serve it on PORT (8000)
 	@echo "http://localhost:$(PORT)/"
 	@$(PY) -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
 
-bench: env ## run the races and record them in benchmarks/results; RACE=decode for one
+bench: env ## run races and measurements and record them in benchmarks/results; RACE=decode for one
 	@$(PY) -m benchmarks $(RACE)
 
 gpu: ## on a machine with a GPU: the GPU tests, then every page's code on the GPU (any Python with torch; no environment is made)

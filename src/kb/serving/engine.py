@@ -50,6 +50,9 @@ class Engine:
         self.model, self.config, self.tokenizer = model, config, tokenizer
         self.max_model_len = config.longest(model.config.context_length)
         self.core = EngineCore(model, config, tiers)
+        # The tokenizer's own first: a sequence that ends with another one is told which, as in vLLM.
+        own = getattr(tokenizer, "eos_id", None)
+        self.eos_ids = tuple(sorted(model.config.eos_ids, key=lambda token: token != own))
         self._requests: dict[str, Request | BeamRequest] = {}
         self._fresh_seeds = torch.Generator().manual_seed(config.seed)
         self._inboxes: dict[str, deque[RequestOutput]] = {}  # of requests that are streamed
@@ -113,7 +116,7 @@ class Engine:
             list(read.ids),
             params,
             params.limit(self.max_model_len - len(read.ids)),
-            self.model.config.eos_ids,
+            self.eos_ids,
             bad_words,
             continuations,
             self.tokenizer if params.detokenize else None,
@@ -133,7 +136,7 @@ class Engine:
         read = prompt if isinstance(prompt, PromptTokens) else self.read_prompt(prompt)
         self.check_beams(read, params)
         sequence = self.core.new_sequence(list(read.ids), width=params.beam_width, salt=read.salt)
-        search = BeamSearch(list(read.ids), params, self.model.config.eos_ids)
+        search = BeamSearch(list(read.ids), params, self.eos_ids)
         request = BeamRequest(request_id, search, [sequence], sequence.rank[0])
         self._requests[request_id] = request
         self.core.add(sequence, request)

@@ -46,7 +46,8 @@ class EngineArgs:
         swap_space: GiB of host memory for preempted sequences; 0 means that they are computed again.
         preemption: "auto" takes what was measured to be cheaper; or "recompute", "swap". Not in vLLM.
         kv_offloading_size: GiB of host memory for blocks that the prefix cache gives up.
-        kv_offloading_folder: Folder of the tier below; blocks in it are found again by the next process. Not in vLLM.
+        kv_offloading_folder: Folder of the tier below; blocks in it are found again by the next process, those in
+            host memory are not. Not in vLLM.
         kv_offloading_disk_size: GiB that it may take. Not in vLLM.
         device: "cpu" or "cuda"; as ``kb.runtime.device`` chooses if not given. Not in vLLM.
         tensor_parallel_size: 1.
