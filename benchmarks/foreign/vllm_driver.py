@@ -41,18 +41,14 @@ class Vllm:
     """
 
     def __init__(self, folder: Path, **settings: object) -> None:
-        python = environments.python(environments.VLLM)
-        preloaded = _preloaded(python)
-        command = [str(python), "-m", "benchmarks.foreign.vllm_worker"]
-        self._worker = Worker("vLLM", command, environment=_variables(preloaded), folder=ROOT)
+        self._worker, preloaded = _start()
         try:
             asked = {"model": str(folder), "dtype": "float32", **settings}
             told: dict[str, object] = self._worker.call("load", timeout=LOAD_SECONDS, settings=asked)
         except BaseException:
             self._worker.close()
             raise
-        names = [Path(library).name for library in preloaded]
-        self.about = {**told, "settings": {"dtype": "float32", **settings}, "preloaded": names}
+        self.about = {**told, "settings": {"dtype": "float32", **settings}, "preloaded": preloaded}
 
     def generate(self, prompts: Prompts, **sampling: object) -> list[list[int]]:
         """The tokens that each prompt is continued with; ``sampling`` are arguments of vLLM's ``SamplingParams``."""
@@ -65,6 +61,13 @@ class Vllm:
         """Of each prompt its ids (``prompt``), its ``tokens``, and the ``gaps`` between the two best logits."""
         found: list[dict[str, Any]] = self._worker.call(
             "generate_with_gaps", timeout=RUN_SECONDS, prompts=_plain(prompts), sampling=sampling
+        )
+        return found
+
+    def beam_search(self, prompts: Prompts, **params: object) -> list[list[dict[str, Any]]]:
+        """The beams of each prompt, best first: ``tokens``, prompt included, and ``cum_logprob``."""
+        found: list[list[dict[str, Any]]] = self._worker.call(
+            "beam_search", timeout=RUN_SECONDS, prompts=_plain(prompts), params=params
         )
         return found
 
@@ -83,6 +86,32 @@ class Vllm:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def signatures() -> dict[str, dict[str, str | None]]:
+    """What vLLM's classes and the methods of its ``LLM`` take: by name its default, None where there is none."""
+    worker, _ = _start()
+    with worker:
+        found: dict[str, dict[str, str | None]] = worker.call("signatures", timeout=LOAD_SECONDS)
+        return found
+
+
+def run_script(text: str, *arguments: str) -> list[str]:
+    """Run a script in vLLM's environment; returns what it leaves in ``lines``."""
+    worker, _ = _start()
+    with worker:
+        limit = LOAD_SECONDS + RUN_SECONDS
+        lines: list[str] = worker.call("run_script", timeout=limit, text=text, argv=arguments)
+        return lines
+
+
+def _start() -> tuple[Worker, list[str]]:
+    """A process in vLLM's environment, and the names of what was preloaded there."""
+    python = environments.python(environments.VLLM)
+    preloaded = _preloaded(python)
+    command = [str(python), "-m", "benchmarks.foreign.vllm_worker"]
+    worker = Worker("vLLM", command, environment=_variables(preloaded), folder=ROOT)
+    return worker, [Path(library).name for library in preloaded]
 
 
 def _plain(prompts: Prompts) -> Sequence[str | list[int]]:

@@ -5,13 +5,18 @@ It holds one ``LLM`` and generates on request. What comes and goes is plain ints
 
 import importlib
 import importlib.metadata
+import inspect
 import platform
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.foreign.protocol import serve
 
 Prompts = Sequence[str] | Sequence[Sequence[int]]
+
+_MODULES = ("vllm", "vllm.sampling_params", "vllm.logprobs", "vllm.entrypoints.generate.beam_search.utils")
+_UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Served:
@@ -41,9 +46,48 @@ class Served:
             for output in self._run(prompts, sampling | {"logprobs": 2})
         ]
 
+    def beam_search(self, prompts: Prompts, params: dict[str, Any]) -> list[list[dict[str, Any]]]:
+        """The beams of each prompt, best first: their ``tokens``, prompt included, and ``cum_logprob``."""
+        made = importlib.import_module("vllm.sampling_params").BeamSearchParams(**params)
+        return [
+            [{"tokens": list(one.tokens), "cum_logprob": one.cum_logprob} for one in output.sequences]
+            for output in self._llm.beam_search(_inputs(prompts), made)
+        ]
+
     def _run(self, prompts: Prompts, sampling: dict[str, Any]) -> Any:
-        inputs = [one if isinstance(one, str) else {"prompt_token_ids": list(one)} for one in prompts]
-        return self._llm.generate(inputs, self._params(**sampling), use_tqdm=False)
+        bias = sampling.get("logit_bias")
+        if bias is not None:  # the keys of a JSON object are strings
+            sampling = sampling | {"logit_bias": {int(token): value for token, value in bias.items()}}
+        return self._llm.generate(_inputs(prompts), self._params(**sampling), use_tqdm=False)
+
+
+def signatures() -> dict[str, dict[str, str | None]]:
+    """What vLLM's classes and the methods of its ``LLM`` take, see :func:`parameters`."""
+    vllm, params, logprobs, beams = (importlib.import_module(name) for name in _MODULES)
+    asked = [vllm.LLM, vllm.EngineArgs, params.SamplingParams, params.BeamSearchParams, vllm.RequestOutput]
+    asked += [vllm.CompletionOutput, logprobs.Logprob, beams.BeamSearchOutput, beams.BeamSearchSequence]
+    methods = inspect.getmembers(vllm.LLM, callable)
+    found = {made.__name__: parameters(made) for made in asked}
+    return found | {f"LLM.{name}": parameters(method) for name, method in methods if not name.startswith("_")}
+
+
+def parameters(made: Callable[..., Any]) -> dict[str, str | None]:
+    """What a class or a function takes: by name the default as Python writes it, None where there is none."""
+    taken = [one for one in inspect.signature(made).parameters.values() if one.kind not in _UNNAMED]
+    return {one.name: None if one.default is one.empty else repr(one.default) for one in taken if one.name != "self"}
+
+
+def run_script(text: str, argv: list[str]) -> list[str]:
+    """Run a script as if from the command line; returns what it leaves in ``lines``."""
+    sys.argv = ["script", *argv]
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(text, "script", "exec"), names)
+    lines: list[str] = names["lines"]
+    return lines
+
+
+def _inputs(prompts: Prompts) -> list[str | dict[str, list[int]]]:
+    return [one if isinstance(one, str) else {"prompt_token_ids": list(one)} for one in prompts]
 
 
 def _gap(step: Any) -> float:
@@ -54,4 +98,5 @@ def _gap(step: Any) -> float:
 
 if __name__ == "__main__":
     served = Served()
-    serve({"load": served.load, "generate": served.generate, "generate_with_gaps": served.generate_with_gaps})
+    methods = (served.load, served.generate, served.generate_with_gaps, served.beam_search, signatures, run_script)
+    serve({method.__name__: method for method in methods})

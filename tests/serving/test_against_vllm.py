@@ -1,6 +1,7 @@
 """``kb.serving`` held against what vLLM 0.32 answered, as recorded: interface, tokens, beams, a script."""
 
 import dataclasses
+import hashlib
 import json
 import runpy
 import sys
@@ -15,11 +16,12 @@ from benchmarks.foreign.vllm_worker import parameters, run_script
 from benchmarks.measurements.vllm_interface import BEAMS, EDITS, NEW_TOKENS, OURS, SCRIPT, THEIRS
 from benchmarks.record import RESULTS
 from benchmarks.serving import by_kb, reference_gap
+from book import notebooks
 from kb import checkpoints, serving
 from kb.lm import DecoderLM
 from kb.serving import LLM, BeamSearchParams, SamplingParams
 from kb.serving.engine_args import EngineArgs
-from kb.serving.logits_edits import SamplingRow, edit_loop
+from kb.serving.logits_edits import SamplingRow, edit
 
 RANDOM_TOKENS = 8  # of the 64 on record, for the time that all of them take; a race compares them all
 
@@ -67,6 +69,12 @@ def facts(name: str) -> dict[str, Any]:
     return found
 
 
+def signature(name: str) -> dict[str, str | None]:
+    """What vLLM takes, in its order, with the default of each or None."""
+    found = [one.partition("=") for one in facts("vllm_interface")["signatures"][name]]
+    return {one: default if equals else None for one, equals, default in found}
+
+
 def ids(line: str) -> list[int]:
     return [int(token) for token in line.split()]
 
@@ -88,7 +96,7 @@ def plain() -> DecoderLM:
 
 @pytest.mark.parametrize("name", [*NOT_HERE, "EngineArgs"])
 def test_classes_take_what_vllms_take(name: str) -> None:
-    theirs = facts("vllm_interface")["signatures"][name]
+    theirs = signature(name)
     ours = parameters(EngineArgs if name == "EngineArgs" else getattr(serving, name))
     absent = set(theirs) - set(ours)
     assert absent == NOT_HERE.get(name, absent)
@@ -105,13 +113,14 @@ def test_methods_take_what_vllms_take() -> None:
     assert {name for name in public if f"LLM.{name}" not in theirs} == {"close"}
     for name in public - {"close"}:
         ours = parameters(getattr(LLM, name))
-        shared = {one: theirs[f"LLM.{name}"].get(one, "absent") for one in ours}
-        assert ours == shared
+        shared = {one: default for one, default in signature(f"LLM.{name}").items() if one in ours}
+        assert list(ours.items()) == list(shared.items())
 
 
 def test_options_that_are_not_here_are_refused_by_name(folder: str) -> None:
-    theirs = facts("vllm_interface")["signatures"]
-    absent = (set(theirs["EngineArgs"]) | set(theirs["LLM"])) - {one.name for one in dataclasses.fields(EngineArgs)}
+    absent = (set(signature("EngineArgs")) | set(signature("LLM"))) - {
+        one.name for one in dataclasses.fields(EngineArgs)
+    }
     assert len(absent) > 100
     for name in absent:
         with pytest.raises(TypeError, match=f"^{name} is not an option of kb.serving.LLM"):
@@ -120,8 +129,18 @@ def test_options_that_are_not_here_are_refused_by_name(folder: str) -> None:
 
 def test_the_script_says_the_same_on_both(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), folder])
-    assert SCRIPT.read_text(encoding="utf-8").count(OURS) == 1
-    assert runpy.run_path(str(SCRIPT))["lines"] == facts("vllm_interface")["script"]
+    text, recorded = SCRIPT.read_text(encoding="utf-8"), facts("vllm_interface")
+    assert text.count(OURS) == 1
+    assert hashlib.sha256(text.encode()).hexdigest() == recorded["script_sha256"]
+    assert runpy.run_path(str(SCRIPT))["lines"] == recorded["script"]
+
+
+def test_the_page_shows_the_script() -> None:
+    page = notebooks.read(notebooks.CHAPTERS / "serving" / "vllm.ipynb")
+    shown = "\n\n".join(notebooks.source(cell) for cell in notebooks.code_cells(page))
+    text = SCRIPT.read_text(encoding="utf-8")
+    assert text[text.index("greedy = ") :].strip() in shown
+    assert f"{OURS} LLM, SamplingParams" in shown
 
 
 def test_the_worker_runs_a_script_as_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +164,10 @@ def test_beams_are_vllms(llm: LLM) -> None:
 @pytest.mark.parametrize("name", EDITS)
 def test_edited_logits_give_vllms_tokens(llm: LLM, plain: DecoderLM, name: str) -> None:
     recorded = facts("vllm_interface")
-    params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True, **EDITS[name])  # type: ignore[arg-type]
+    edits = dict(EDITS[name])
+    if "logit_bias" in edits:
+        edits["logit_bias"] = {int(token): bias for token, bias in edits["logit_bias"].items()}
+    params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True, **edits)
     outputs = llm.generate(recorded["prompts"], params, use_tqdm=False)
     prompts = [output.prompt_token_ids or [] for output in outputs]
     ours = [list(output.outputs[0].token_ids) for output in outputs]
@@ -158,7 +180,7 @@ def test_edited_logits_give_vllms_tokens(llm: LLM, plain: DecoderLM, name: str) 
             logits_V = plain(torch.tensor([list(tokens)]), last_only=True)[0, -1]
         eos = plain.config.eos_ids
         row = SamplingRow(params, prompt, tokens[len(prompt) :], eos_ids=eos, bad_words=bad_words)
-        best, second = edit_loop(logits_V, row).topk(2).values
+        best, second = edit(logits_V, row).topk(2).values
         return float(best - second)
 
     agree(prompts, ours, theirs, gap)

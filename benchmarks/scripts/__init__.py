@@ -1,0 +1,1 @@
+"""Scripts that run on ``kb.serving`` and, with one import changed, on vLLM."""
