@@ -13,7 +13,12 @@ def is_integer(value: object) -> bool:
 
 def is_number(value: object) -> bool:
     """Whether a value is an integer or a float, and finite."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 def require_count(name: str, value: object, *, least: int = 1) -> None:

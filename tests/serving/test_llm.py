@@ -393,7 +393,7 @@ def test_beams_that_do_not_fit_are_refused(small: LLM, params: BeamSearchParams,
         ({"kv_cache_memory_bytes": 100}, ValueError, "one block of 16 tokens takes"),
         ({"swap_space": -1}, ValueError, "swap_space must be a number of GiB"),
         ({"preemption": "swap"}, ValueError, "swap_space"),
-        ({"kv_offloading_disk_size": 1}, ValueError, "needs kv_offloading_folder"),
+        ({"kv_offloading_disk_size": 1}, ValueError, "need each other"),
         ({"max_num_batched_tokens": 4}, ValueError, "under max_num_seqs"),
         ({"dtype": "int3"}, ValueError, "dtype must be one of"),
         ({"tokenizer": 3}, TypeError, "tokenizer must be a folder"),
@@ -456,3 +456,121 @@ def test_logprobs_name_their_tokens(real: LLM) -> None:
     (place,) = output.outputs[0].logprobs or []
     assert next(iter(place.values())).decoded_token == " sky"
     assert math.exp(next(iter(place.values())).logprob) > 0.1
+
+
+# What an outsider found.
+
+
+def test_prompt_log_probabilities_are_computed_even_where_the_prefix_is_cached(tiny: DecoderLM) -> None:
+    engine = make_engine(tiny)
+    prompt = [1 + i % 50 for i in range(20)]
+    wanted = tiny(torch.tensor([prompt]))[0].float().log_softmax(dim=-1)
+    for skip in (None, False):
+        params = SamplingParams(temperature=0, max_tokens=2, prompt_logprobs=0, skip_reading_prefix_cache=skip)
+        for _ in range(2):
+            engine.add_request("a", prompt, params)
+            (output,) = [one for _ in range(9) for one in engine.step() if one.finished]
+            found = [next(iter(place.values())).logprob for place in (output.prompt_logprobs or [])[1:] if place]
+            assert found == pytest.approx([float(wanted[i, prompt[i + 1]]) for i in range(19)], abs=1e-5)
+
+
+def test_a_stream_whose_request_is_aborted_ends(tiny: DecoderLM) -> None:
+    engine = make_engine(tiny)
+    for end in (lambda: engine.abort_request("x"), engine.close):
+        stream = engine.stream([1, 2, 3], SamplingParams(temperature=0, max_tokens=50, ignore_eos=True), request_id="x")
+        next(stream)
+        end()
+        assert [output.outputs[0].finish_reason for output in stream] == ["abort"]
+    with pytest.raises(ValueError, match="closed"):
+        engine.add_request("y", [1], GREEDY)
+    engine.close()  # a second time does nothing
+
+
+def test_beams_cannot_be_collected_and_ids_may_come_twice(tiny: DecoderLM) -> None:
+    engine = make_engine(tiny)
+    engine.add_beam_search("b", [1, 2], BeamSearchParams(2, 3))
+    with pytest.raises(ValueError, match="'b'"):
+        engine.collect(["b"])
+    engine.add_request("a", [1, 2], GREEDY)
+    assert len([one for one in engine.collect(["a", "a"]) if one.finished]) == 1
+
+
+def test_a_prompt_or_a_beam_without_a_distribution_fails_alone(
+    model_maker: Callable[..., DecoderLM], answers: Answers
+) -> None:
+    from kb.lm import NoCache
+
+    model = model_maker()
+    wanted = answers(model, [1, 2, 3], GREEDY)[0]
+    trigger = model.norm(model.hidden(torch.tensor([[8, 9, 10, 11]]), NoCache())[0, 1])
+    model.lm_head = Poisoned(model.lm_head, trigger)  # type: ignore[assignment]
+    llm = LLM(model, block_size=4, num_gpu_blocks_override=60)
+    scored = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True, prompt_logprobs=1)
+    good, failed = llm.generate([[1, 2, 3], [8, 9, 10, 11]], [GREEDY, scored])
+    assert list(good.outputs[0].token_ids) == wanted
+    assert failed.outputs[0].finish_reason == "error"
+    fine, broken = llm.beam_search([[1, 2, 3], [8, 9]], BeamSearchParams(2, 3))
+    assert len(fine.sequences) == 2
+    assert {one.finish_reason for one in broken.sequences} == {"error"}
+    assert llm.llm_engine.core.tables.num_used == 0
+
+
+def test_an_interrupt_while_planning_leaves_no_wrong_block(
+    tiny: DecoderLM, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = LLM(tiny, block_size=4, num_gpu_blocks_override=60)
+    scheduler = llm.llm_engine.core.scheduler
+    plan = scheduler.schedule
+
+    def interrupted() -> Any:
+        plan()
+        raise KeyboardInterrupt
+
+    prompt = list(range(1, 20))
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduler, "schedule", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            llm.generate([prompt], GREEDY)
+    (output,) = llm.generate([prompt], GREEDY)
+    assert output.num_cached_tokens == 0
+    assert list(output.outputs[0].token_ids) == answers(tiny, prompt, GREEDY)[0]
+
+
+def test_an_observer_that_raises_loses_no_output(tiny: DecoderLM, answers: Answers) -> None:
+    engine = make_engine(tiny)
+
+    def fail(plan: Any, now: Any) -> None:
+        raise RuntimeError("an observer")
+
+    engine.core.observers.append(fail)
+    engine.add_request("a", [1, 2, 3], GREEDY)
+    outputs = []
+    while engine.has_unfinished_requests():
+        with pytest.raises(RuntimeError, match="an observer"):
+            engine.step()
+    engine.core.observers.clear()
+    outputs = engine.step()
+    assert list(outputs[-1].outputs[0].token_ids) == answers(tiny, [1, 2, 3], GREEDY)[0]
+
+
+def test_a_reset_forgets_the_tiers_too(model_maker: Callable[..., DecoderLM], answers: Answers) -> None:
+    model = model_maker()
+    llm = LLM(model, block_size=4, num_gpu_blocks_override=10, max_model_len=40, kv_offloading_size=0.001)
+    prompt, other = [1 + i % 9 for i in range(25)], [50 - i for i in range(31)]
+    llm.generate([prompt], GREEDY)
+    llm.generate([other], GREEDY)  # so that the first prompt's blocks go to host memory
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    assert llm.reset_prefix_cache()
+    (output,) = llm.generate([prompt], GREEDY)
+    assert output.num_cached_tokens == 0
+    assert list(output.outputs[0].token_ids) == answers(model, prompt, GREEDY)[0]
+
+
+def test_waste_counts_a_shared_block_once(tiny: DecoderLM) -> None:
+    engine = Engine(tiny, EngineConfig(60, 16, scheduler=SchedulerConfig(max_num_seqs=8)))
+    engine.add_request("a", [1], SamplingParams(n=8, seed=0, max_tokens=3, ignore_eos=True))
+    engine.step()
+    assert engine.core.statistics is not None
+    assert engine.core.statistics.waste == pytest.approx(15 / 16)

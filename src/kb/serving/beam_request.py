@@ -26,6 +26,12 @@ class BeamRequest:
     arrival: int
     offers: dict[int, Candidates] = field(default_factory=dict)
     forks: int = 0
+    failed: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more comes; with ``failed``, because a beam's logits held no distribution."""
+        return self.failed or self.search.done
 
     def offer(self, sequence: Sequence, candidates: Candidates) -> None:
         """A beam's most likely next tokens; after a preemption it may offer them a second time."""
@@ -65,6 +71,8 @@ class BeamRequest:
             child.tokens.append(token)
             child.width = 1
         self.sequences = [child for child, _ in grown]
+        if self.sequences:  # seats of beams that ended stay with the search, which may need them again
+            self.sequences[0].width += self.search.params.beam_width - len(self.sequences)
         self.offers = {}
         if self.search.done:
             self.stop(scheduler)
@@ -89,7 +97,7 @@ class BeamRequest:
             logprobs: list[LogprobsOnePosition] = [
                 {token: Logprob(logprob, rank) for token, logprob, rank in offered} for offered in beam.steps
             ]
-            reason: FinishReason = "stop" if ended else "length"
+            reason: FinishReason = "stop" if ended else "error" if self.failed else "length"
             found.append(BeamSearchSequence(beam.tokens, logprobs, beam.cumulative, text, reason))
         return BeamSearchOutput(found)
 

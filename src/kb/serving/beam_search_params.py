@@ -9,6 +9,8 @@ from kb.arguments import require_count
 from kb.serving.parameter_checks import absent, refuse_absent, require, require_types
 from kb.serving.sampling_params import MOST_SEQUENCES
 
+_LARGEST_PENALTY = 20
+
 
 @dataclass(frozen=True)
 class BeamSearchParams:
@@ -47,4 +49,6 @@ class BeamSearchParams:
         require_count("beam_width", self.beam_width)
         require(self.beam_width <= MOST_SEQUENCES, "beam_width", self.beam_width, f"at most {MOST_SEQUENCES}")
         require_count("max_tokens", self.max_tokens)
+        fits = abs(self.length_penalty) <= _LARGEST_PENALTY  # so that a length to this power is a float
+        require(fits, "length_penalty", self.length_penalty, f"between -{_LARGEST_PENALTY} and {_LARGEST_PENALTY}")
         require(0 <= self.temperature <= 2, "temperature", self.temperature, "between 0 and 2")

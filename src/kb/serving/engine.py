@@ -6,6 +6,7 @@ shares its steps and however often it is cut, preempted, swapped or forked on th
 Source: Kwon et al. 2023, PagedAttention, section 4; interface: vLLM's ``LLMEngine``.
 """
 
+import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -52,7 +53,9 @@ class Engine:
         self.core = EngineCore(model, config, tiers)
         # The tokenizer's own first: a sequence that ends with another one is told which, as in vLLM.
         own = getattr(tokenizer, "eos_id", None)
-        self.eos_ids = tuple(sorted(model.config.eos_ids, key=lambda token: token != own))
+        known = [token for token in model.config.eos_ids if token < model.config.vocab_size]
+        self.eos_ids = tuple(sorted(known, key=lambda token: token != own))
+        self._closed = False
         self._requests: dict[str, Request | BeamRequest] = {}
         self._fresh_seeds = torch.Generator().manual_seed(config.seed)
         self._inboxes: dict[str, deque[RequestOutput]] = {}  # of requests that are streamed
@@ -77,7 +80,10 @@ class Engine:
         """
         if not isinstance(params, SamplingParams):
             raise TypeError(f"sampling_params must be SamplingParams, got {type(params).__name__}")
-        params.verify(self.model.config.vocab_size, max_logprobs=self.config.max_logprobs)
+        if not prompt.ids:
+            raise ValueError("prompt is empty: at least one token is needed")
+        vocab_size = self.model.config.vocab_size
+        params.verify(vocab_size, max_logprobs=self.config.max_logprobs)
         params.limit(self.max_model_len - len(prompt.ids))
         most = self.config.scheduler.max_num_seqs
         if params.n > most:
@@ -85,6 +91,8 @@ class Engine:
         if self.tokenizer is None and (params.stop or params.bad_words):
             name = "stop" if params.stop else "bad_words"
             raise ValueError(f"{name} needs a tokenizer, and this engine has none")
+        if any(token >= vocab_size for word in self._bad_words(params) for token in word):
+            raise ValueError(f"bad_words have tokens that the model's vocabulary of {vocab_size} has not")
 
     def add_request(self, request_id: str, prompt: Prompt | PromptTokens, params: SamplingParams) -> None:
         """Queue a request.
@@ -101,9 +109,9 @@ class Engine:
         self._require_new(request_id)
         read = prompt if isinstance(prompt, PromptTokens) else self.read_prompt(prompt)
         self.check(read, params)
-        bad_words = params.bad_words_token_ids(self.tokenizer) if self.tokenizer is not None else ()
-        # A salt of its own: no one else's blocks are read.
-        salt = f"unread {request_id}" if params.skip_reading_prefix_cache else read.salt
+        # Log-probabilities of a prompt need every token computed: with a salt that nobody can know, no block is found.
+        alone = params.skip_reading_prefix_cache or params.prompt_logprobs is not None
+        salt = f"unread {secrets.token_hex(16)}" if alone else read.salt
         sequence = self.core.new_sequence(list(read.ids), width=params.n, salt=salt)
         continuations = []
         for index in range(params.n):
@@ -117,7 +125,7 @@ class Engine:
             params,
             params.limit(self.max_model_len - len(read.ids)),
             self.eos_ids,
-            bad_words,
+            self._bad_words(params),
             continuations,
             self.tokenizer if params.detokenize else None,
             prompt_logprobs=None if params.prompt_logprobs is None else [None],
@@ -164,7 +172,7 @@ class Engine:
         """End requests now; ids that are not known are passed over, as they may just have ended.
 
         Returns:
-            What each has generated so far, with the finish reason "abort".
+            What each has generated so far, with the finish reason "abort"; nothing for beam searches.
         """
         ended = []
         for request_id in [request_ids] if isinstance(request_ids, str) else list(request_ids):
@@ -180,6 +188,8 @@ class Engine:
                 output = request.output()
                 assert output is not None
                 ended.append(output)
+                if request_id in self._inboxes:
+                    self._inboxes[request_id].append(output)
         return ended
 
     def step(self) -> list[RequestOutput]:
@@ -196,9 +206,9 @@ class Engine:
         Raises:
             ValueError: one of them is not known, or is being collected already.
         """
-        names = list(request_ids)
+        names = list(dict.fromkeys(request_ids))
         for name in names:
-            if name not in self._requests or name in self._inboxes:
+            if not isinstance(self._requests.get(name), Request) or name in self._inboxes:
                 raise ValueError(f"request_id {name!r} is not of a request whose outputs are to be had")
         inbox: deque[RequestOutput] = deque()
         self._inboxes |= dict.fromkeys(names, inbox)
@@ -220,19 +230,26 @@ class Engine:
         return self.collect([name])
 
     def close(self) -> None:
-        """End all requests, and hand the cached blocks to the tiers, where the next engine may find them."""
+        """End all requests, and hand the cached blocks to the tiers, where the next engine may find them.
+
+        A second time does nothing; new requests are refused from then on.
+        """
         self.abort_request(list(self._requests))
-        self.core.close()
+        if not self._closed:
+            self._closed = True
+            self.core.close()
 
     def reset_prefix_cache(self) -> bool:
         """Forget all cached blocks; False, and nothing changed, while a request holds one."""
-        return self.core.tables.prefix.reset()
+        return self.core.reset_prefix_cache()
 
     def _collect(self, names: list[str], inbox: deque[RequestOutput]) -> Iterator[RequestOutput]:
         missing = set(names)
         try:
             while missing:
                 while not inbox:
+                    if not missing & self._requests.keys():
+                        return
                     self.advance()
                 output = inbox.popleft()
                 if output.finished:
@@ -249,7 +266,7 @@ class Engine:
             return
         for request in self.core.step():
             if isinstance(request, BeamRequest):
-                if request.search.done:
+                if request.done:
                     del self._requests[request.id]
                 continue
             output = request.output()
@@ -257,8 +274,14 @@ class Engine:
                 del self._requests[request.id]
             if output is not None:
                 self._inboxes.get(request.id, self._unread).append(output)
+        self.core.notify()
+
+    def _bad_words(self, params: SamplingParams) -> tuple[tuple[int, ...], ...]:
+        return params.bad_words_token_ids(self.tokenizer) if self.tokenizer is not None else ()
 
     def _require_new(self, request_id: str) -> None:
+        if self._closed:
+            raise ValueError("this engine is closed: make a new one")
         if not isinstance(request_id, str):
             raise TypeError(f"request_id must be a string, got {request_id!r}")
         if request_id in self._requests:

@@ -122,7 +122,12 @@ class EngineArgs:
         )
         if not isinstance(self.model, DecoderLM):
             pack_linears(served.model)
-        return Engine(served.model, config, tokenizer=served.tokenizer, tiers=tiers), served
+        try:
+            return Engine(served.model, config, tokenizer=served.tokenizer, tiers=tiers), served
+        except BaseException:
+            if tiers is not None:
+                tiers.close()  # else nobody else could use the folder as long as this process lives
+            raise
 
     def _config(self, model: DecoderLM) -> EngineConfig:
         longest = self.max_model_len or model.config.context_length

@@ -6,6 +6,7 @@ token is computed: first what leaves the device is read, then blocks are copied,
 Shapes: T tokens of the step, D model width, R tokens after which one is chosen, V vocabulary.
 """
 
+import os
 import time
 from collections.abc import Callable
 
@@ -62,12 +63,14 @@ class EngineCore:
             config.scheduler,
             host=BlockPool(config.host_blocks) if config.host_blocks else None,
             costs=PreemptionCosts(seconds_per_block=self.runner.seconds_per_block() or None),
-            outside=None if tiers is None else self._outside,
+            outside=self._outside if tiers is not None and config.enable_prefix_caching else None,
         )
         self.observers: list[Observer] = []
         self.statistics: StepStatistics | None = None
         self._owners: dict[int, Owner] = {}
         self.arrivals = self._sequences = self._steps = 0
+        self._epoch = b""  # part of every key in the tiers; a new one makes all that is there unknown
+        self._news: Plan | None = None
 
     def new_sequence(self, tokens: list[int], *, width: int, salt: str | None) -> Sequence:
         """The first sequence of a new request."""
@@ -92,39 +95,52 @@ class EngineCore:
             RuntimeError: nothing can be planned although sequences wait; admission checks are there to prevent it.
         """
         start = time.perf_counter()
-        plan = self.scheduler.schedule()
-        planned = time.perf_counter()
-        if not plan.chunks:
-            if not plan.preempted:
+        try:
+            plan = self.scheduler.schedule()
+            planned = time.perf_counter()
+            if not plan.chunks and not plan.preempted:
                 raise RuntimeError(
                     f"no sequence can go on, with {self.tables.num_free} free blocks: please report this"
                 )
-            return []
-        try:
             with torch.inference_mode():
                 self._move(plan)
-                x_TD = self._compute(plan)
-                touched = self._choose(plan, x_TD)
+                touched = self._choose(plan, self._compute(plan)) if plan.chunks else []
         except BaseException:
             self.scheduler.abandon()
             raise
         self._record(plan, start, planned)
         return touched
 
+    def notify(self) -> None:
+        """Tell the observers of the last step, once."""
+        plan, self._news = self._news, None
+        if plan is not None and self.statistics is not None:
+            for observer in self.observers:
+                observer(plan, self.statistics)
+
+    def reset_prefix_cache(self) -> bool:
+        """Forget all cached blocks, those in the tiers too; False, and nothing changed, while a sequence holds one."""
+        if not self.tables.prefix.reset():
+            return False
+        self._epoch = os.urandom(8)
+        return True
+
     def close(self) -> None:
         """Hand every cached block to the tiers, where they are for the next engine, and close these."""
         if self.tiers is None:
             return
-        for block in range(self.cache.num_blocks):
-            if block in self.tables.prefix:
-                self.tiers.store(self.tables.prefix.digest(block), self.cache.page(block))
-        self.tiers.close()
+        try:
+            for block in self.tables.pool.free_order():  # what is used least first, as it is the first to be given up
+                if block in self.tables.prefix:
+                    self.tiers.store(self.tables.prefix.digest(block) + self._epoch, self.cache.page(block))
+        finally:
+            self.tiers.close()
 
     def _outside(self, tokens: list[int], salt: str | None, blocks: int) -> int:
         assert self.tiers is not None
         count = 0
         for key in self.tables.prefix.digests(tokens, salt, start=blocks):
-            if not self.tiers.contains(key):
+            if not self.tiers.contains(key + self._epoch):
                 break
             count += 1
         return count
@@ -132,7 +148,7 @@ class EngineCore:
     def _move(self, plan: Plan) -> None:
         for block, digest in plan.evicted:
             assert self.tiers is not None
-            self.tiers.store(digest, self.cache.page(block))
+            self.tiers.store(digest + self._epoch, self.cache.page(block))
         if plan.swap_out:
             start = time.perf_counter()
             self.runner.swap_out(plan.swap_out)
@@ -150,7 +166,7 @@ class EngineCore:
         digests = self.tables.prefix.digests(sequence.tokens, sequence.salt, start=load.first)
         page = torch.empty_like(self.cache.page(load.blocks[0]), device="cpu")
         for place, (block, digest) in enumerate(zip(load.blocks, digests, strict=False)):
-            if not self.tiers.load(digest, page):
+            if not self.tiers.load(digest + self._epoch, page):
                 self.scheduler.retreat(sequence, (load.first + place) * self.tables.block_size)
                 return
             self.cache.load_page(block, page)
@@ -185,15 +201,21 @@ class EngineCore:
                 continue
             request, continuation = owner
             if request.num_cached_tokens is None:
-                request.num_cached_tokens = start
+                request.num_cached_tokens, request.stats.scheduled_ts = start, time.monotonic()
             if request.lacks_prompt_logprobs:
-                self._score_prompt(request, start, end, x_TD[row - end + start + 1 : row + 1])
+                try:
+                    self._score_prompt(request, start, end, x_TD[row - end + start + 1 : row + 1])
+                except ValueError as error:  # no distribution: this request ends, and no other
+                    request.take(continuation, error)
+                    touched[id(request)] = request
+                    self._end(request)
+                    continue
             if not sequence.remaining:
                 for one in self._forked(request, continuation):
                     sampled.append((request, one))
                     rows.append(row)
         if not rows and not beam_rows:
-            return []
+            return list(touched.values())
         logits_RV = self.runner.logits(x_TD, [*rows, *beam_rows])
         results = sample(logits_RV[: len(rows)], [request.row(one) for request, one in sampled]) if rows else []
         for (request, one), result in zip(sampled, results, strict=True):
@@ -203,8 +225,11 @@ class EngineCore:
                 assert one.sequence is not None
                 self.remove(one.sequence)
         for (search, sequence), logits_V in zip(offering, logits_RV[len(rows) :], strict=True):
-            search.offer(sequence, top_candidates(logits_V, search.search.params.beam_width))
             touched[id(search)] = search
+            if bool(logits_V.amax().isfinite()):  # a NaN makes the largest one a NaN
+                search.offer(sequence, top_candidates(logits_V, search.search.params.beam_width))
+            else:
+                search.failed = True
         for search in {id(search): search for search, _ in offering}.values():
             self._advance(search)
         return list(touched.values())
@@ -225,10 +250,21 @@ class EngineCore:
         parent.width = 1
         return request.continuations
 
+    def _end(self, request: Request) -> None:
+        """Release what a request that failed as a whole still holds."""
+        for one in request.continuations:
+            one.finish = one.finish or request.continuations[0].finish
+            if one.sequence is not None and one.sequence.id in self._owners:
+                self.remove(one.sequence)
+
     def _advance(self, search: BeamRequest) -> None:
-        if not search.ready:
-            return
         before = search.sequences
+        if search.failed:
+            search.stop(self.scheduler)
+            for sequence in before:
+                self._owners.pop(sequence.id, None)
+        if search.failed or not search.ready:
+            return
         forks = search.advance(self.scheduler, self._sequences + 1)
         self._sequences += len(forks)
         for sequence in before:
@@ -257,28 +293,6 @@ class EngineCore:
             owner = self._owners.get(sequence.id)
             if isinstance(owner, tuple):
                 owner[0].stats.num_preemptions += 1
-        scheduler, tables = self.scheduler, self.tables
-        decode = sum(end - begin == 1 for _, begin, end in plan.chunks)
-        swapped = sum(one.status is Status.SWAPPED for one in scheduler.waiting)
-        slots = tables.num_used * tables.block_size
-        size = tables.block_size
-        empty = sum(-one.computed % size for one in scheduler.running)
-        self.statistics = StepStatistics(
-            step=self._steps,
-            seconds=time.perf_counter() - start,
-            scheduling_seconds=planned - start,
-            running=len(scheduler.running),
-            waiting=len(scheduler.waiting) - swapped,
-            swapped=swapped,
-            prefill_tokens=plan.num_tokens - decode,
-            decode_tokens=decode,
-            preempted=len(plan.preempted),
-            blocks=tables.pool.num_blocks,
-            used_blocks=tables.num_used,
-            shared_blocks=tables.num_shared,
-            waste=empty / slots if slots else 0.0,
-            hit_rate=tables.statistics.hit_rate,
-        )
+        self.statistics = StepStatistics.of(plan, self.scheduler, step=self._steps, start=start, planned=planned)
         self._steps += 1
-        for observer in self.observers:
-            observer(plan, self.statistics)
+        self._news = plan

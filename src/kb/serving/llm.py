@@ -146,7 +146,7 @@ class LLM:
                 for request_id, prompt in zip(ids, read, strict=True)
             ]
             with self._bar(params.max_tokens, "tokens", use_tqdm) as bar:
-                while not all(request.search.done for request in searches):
+                while not all(request.done for request in searches):
                     self.llm_engine.advance()
                     bar.update(min(request.search.steps for request in searches) - bar.n)
         finally:
@@ -169,7 +169,14 @@ class LLM:
         return SamplingParams(**{name: value for name, value in found.items() if value is not None})
 
     def close(self) -> None:
-        """Let go of the offloading folder; blocks that the prefix cache holds are written to it before."""
+        """End what runs and let go of the offloading folder.
+
+        Blocks that the prefix cache holds go to the tiers before: to disk, or to host memory where there is some, whose
+        content is gone then.
+
+        Raises:
+            TierError: a tier failed or is stuck.
+        """
         self.llm_engine.close()
 
     def reset_prefix_cache(self) -> bool:

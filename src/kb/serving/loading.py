@@ -34,8 +34,7 @@ class ServedModel:
     Args:
         model: In inference mode.
         tokenizer: None where there is none.
-        generation: The ``generation_config.json``.
-        identity: Names these very weights; empty for a model that was handed over.
+        generation: The ``generation_config.json``; empty for a model that was handed over.
     """
 
     model: DecoderLM
@@ -121,8 +120,8 @@ def open_tiers(
     config, weight = model.config, model.embed_tokens.weight
     shape = (2, config.num_layers, block_size, config.num_kv_heads, config.head_dim)
     per_block = config.kv_elements_per_token * block_size * weight.dtype.itemsize
-    if disk_bytes and folder is None:
-        raise ValueError("kv_offloading_disk_size needs kv_offloading_folder")
+    if bool(disk_bytes) is not (folder is not None):
+        raise ValueError("kv_offloading_folder and kv_offloading_disk_size need each other: give both or none")
     if not host_bytes and not disk_bytes:
         return None
     pages = [int(size // per_block) for size in (host_bytes, disk_bytes)]

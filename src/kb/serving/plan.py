@@ -40,6 +40,8 @@ class SchedulerConfig:
             )
         if self.preemption not in ("auto", "recompute", "swap"):
             raise ValueError(f"preemption must be 'auto', 'recompute' or 'swap', got {self.preemption!r}")
+        if not isinstance(self.enable_chunked_prefill, bool):
+            raise TypeError(f"enable_chunked_prefill must be True or False, got {self.enable_chunked_prefill!r}")
         if not is_number(self.watermark) or not 0 <= self.watermark < 1:
             raise ValueError(f"watermark must be a number from 0 to below 1, got {self.watermark!r}")
 

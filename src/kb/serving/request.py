@@ -73,7 +73,9 @@ class Request:
     bad_words: tuple[tuple[int, ...], ...]
     continuations: list[Continuation]
     tokenizer: Decoder | None = None
-    stats: RequestStateStats = field(default_factory=lambda: RequestStateStats(arrival_time=time.time()))
+    stats: RequestStateStats = field(
+        default_factory=lambda: RequestStateStats(arrival_time=time.time(), queued_ts=time.monotonic())
+    )
     num_cached_tokens: int | None = None
     prompt_logprobs: list[LogprobsOnePosition | None] | None = None
 
@@ -96,10 +98,15 @@ class Request:
     def take(self, one: Continuation, sampled: Sampled | Exception) -> None:
         """Give a continuation its next token, and decide whether it ends with it."""
         assert one.sequence is not None
+        try:
+            self._take(one, one.sequence, sampled)
+        except Exception as error:  # a tokenizer that fails on these tokens, say: nobody else's business
+            one.finish = Finish("error", str(error))
+            self.stats.is_corrupted = True
+
+    def _take(self, one: Continuation, sequence: Sequence, sampled: Sampled | Exception) -> None:
         if isinstance(sampled, Exception):
-            one.finish = Finish("error", str(sampled))
-            return
-        sequence = one.sequence
+            raise sampled
         sequence.tokens.append(sampled.token)
         count = len(sequence.tokens) - sequence.prompt_length
         one.finish = check_stop(sampled.token, count, self.params, eos_ids=self.eos_ids, limit=self.limit)

@@ -17,6 +17,7 @@ from kb.lm import DecoderLM
 from kb.serving.batch import PagedBatch
 from kb.serving.block_tables import Copy
 from kb.serving.kv_cache import PagedKVCache
+from kb.serving.tiers.host import require_memory
 
 
 class ModelRunner:
@@ -41,6 +42,7 @@ class ModelRunner:
         self.model, self.cache = model, cache
         self.device = model.embed_tokens.weight.device
         page = cache.page(0)
+        require_memory("swap_space", host_blocks * page.nbytes)
         pin = self.device.type == "cuda"
         self.host_pages = torch.empty((host_blocks, *page.shape), dtype=page.dtype, pin_memory=pin)
 

@@ -1,6 +1,11 @@
 """What the engine knows of each of its steps."""
 
+import time
 from dataclasses import dataclass
+
+from kb.serving.plan import Plan
+from kb.serving.scheduler import Scheduler
+from kb.serving.sequence import Status
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,29 @@ class StepStatistics:
     shared_blocks: int
     waste: float
     hit_rate: float
+
+    @classmethod
+    def of(cls, plan: Plan, scheduler: Scheduler, *, step: int, start: float, planned: float) -> "StepStatistics":
+        """Those of a step that has just been taken, begun and planned at these times of ``time.perf_counter``."""
+        tables = scheduler.tables
+        decode = sum(end - begin == 1 for _, begin, end in plan.chunks)
+        swapped = sum(one.status is Status.SWAPPED for one in scheduler.waiting)
+        return cls(
+            step=step,
+            seconds=time.perf_counter() - start,
+            scheduling_seconds=planned - start,
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting) - swapped,
+            swapped=swapped,
+            prefill_tokens=plan.num_tokens - decode,
+            decode_tokens=decode,
+            preempted=len(plan.preempted),
+            blocks=tables.pool.num_blocks,
+            used_blocks=tables.num_used,
+            shared_blocks=tables.num_shared,
+            waste=tables.waste({one.id: one.computed for one in scheduler.running}),
+            hit_rate=tables.statistics.hit_rate,
+        )
 
     def __str__(self) -> str:
         return (
