@@ -19,7 +19,17 @@ def test_the_example_is_true_on_the_home_page_and_in_the_readme() -> None:
         exec(compile(code, "index.md", "exec"), {})
     assert "assert" in code
     assert printed.getvalue() == shown
-    assert blocks("README.md", "python") == [code + "".join(f"# {line}\n" for line in shown.splitlines())]
+    assert blocks("README.md", "python")[0] == code + "".join(f"# {line}\n" for line in shown.splitlines())
+
+
+def test_the_examples_of_the_readme_print_what_stands_under_them() -> None:
+    for code in blocks("README.md", "python"):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, "README.md", "exec"), {})
+        shown = re.findall(r"^# (.*\n)", code, re.MULTILINE)
+        assert shown
+        assert printed.getvalue() == "".join(shown)
 
 
 def test_the_readme_lists_the_make_targets() -> None:
