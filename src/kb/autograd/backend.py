@@ -1,0 +1,195 @@
+"""Which library an array belongs to, and the few things that the array API standard lacks.
+
+The engine and its gradient rules are written once, against the Python array API standard; array-api-compat gives
+NumPy, torch and CuPy its names. What is not in the standard (scattered addition, einsum, the error function) is here,
+in one place, and nothing else in the package asks which library it works with.
+
+Source: Python array API standard, 2024.12.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+from array_api_compat import numpy as compat_numpy
+
+Array = Any  # of NumPy, torch, CuPy or any library with the standard's interface
+Namespace = Any  # its module, in the standard's names
+
+Scalar = bool | int | float
+
+_NAMESPACES: dict[type, Namespace] = {np.ndarray: compat_numpy}
+_IS_FLOATING: dict[Any, bool] = {}
+
+
+def namespace(*arrays: Array) -> Namespace:
+    """The module that the arrays belong to, with the standard's names; Python numbers belong to any.
+
+    Raises:
+        TypeError: there is no array among them, or they are of different libraries.
+    """
+    found: Namespace = None
+    for array in arrays:
+        if isinstance(array, bool | int | float) and not isinstance(array, np.generic):
+            continue
+        module = _NAMESPACES.get(type(array)) or _look_up(array)
+        if found is not None and module is not found:
+            names = " and ".join(sorted({_name(found), _name(module)}))
+            raise TypeError(f"arrays of {names} in one operation: convert one of them, nothing is moved silently")
+        found = module
+    if found is None:
+        raise TypeError(f"no array among {[type(array).__name__ for array in arrays]}")
+    return found
+
+
+def is_array(value: object) -> bool:
+    """Whether a value is an array of a library with the standard's interface."""
+    return type(value) in _NAMESPACES or compat.is_array_api_obj(value)
+
+
+def is_floating(array: Array) -> bool:
+    """Whether the numbers of an array are real and floating."""
+    dtype = array.dtype
+    known = _IS_FLOATING.get(dtype)
+    if known is None:
+        known = _IS_FLOATING[dtype] = bool(namespace(array).isdtype(dtype, "real floating"))
+    return known
+
+
+def floating(array: Array) -> Array:
+    """The array itself where it is floating; else as float32, which is what torch makes of integers."""
+    return array if is_floating(array) else namespace(array).astype(array, namespace(array).float32)
+
+
+def device(array: Array) -> Any:
+    """Where an array lies."""
+    return compat.device(array)
+
+
+def library(array: Array) -> str:
+    """The name of the library that an array belongs to: "numpy", "torch", "cupy" or another one."""
+    return _name(namespace(array)).split(".")[-1]
+
+
+def from_lists(data: Any) -> np.ndarray:
+    """A NumPy array of a number or nested lists: float32 where one of them is floating, else bool or int64, as torch.
+
+    Raises:
+        TypeError: it is not made of numbers.
+    """
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise TypeError(f"wanted an array, a number or nested lists of equal lengths: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"wanted an array, a number or nested lists of numbers, got {type(data).__name__}")
+    return array.astype({"f": np.float32, "b": np.bool_}.get(array.dtype.kind, np.int64))
+
+
+def convert(array: Array, to: str, where: Any = None) -> Array:
+    """The same numbers as an array of another library, on ``where`` (a device, in its words), in the same dtype.
+
+    Raises:
+        ValueError: the library is not NumPy, torch or CuPy.
+    """
+    if to == library(array) and (where is None or where == device(array)):
+        return array
+    if to == "torch":
+        import torch
+
+        moved = array if to == library(array) else torch.from_numpy(np.array(to_numpy(array)))
+        return moved.to(where) if where is not None else moved
+    if to == "numpy":
+        return np.array(to_numpy(array))
+    if to == "cupy":
+        import cupy  # type: ignore[import-not-found]
+
+        return cupy.asarray(to_numpy(array))
+    raise ValueError(f"library must be 'numpy', 'torch' or 'cupy', got {to!r}")
+
+
+def copy(array: Array) -> Array:
+    """The same numbers in memory of their own."""
+    return namespace(array).asarray(array, copy=True)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """As a NumPy array in host memory; a view where the array is there already."""
+    if isinstance(array, np.ndarray):
+        return array
+    if compat.is_cupy_array(array):
+        return np.asarray(array.get())
+    return np.asarray(compat.to_device(array, "cpu"))
+
+
+def has_array(index: Any) -> bool:
+    """Whether an index picks with an array or a list, so that the result is a copy and places may repeat."""
+    places = index if isinstance(index, tuple) else (index,)
+    return any(is_array(place) or isinstance(place, list) for place in places)
+
+
+def quiet() -> AbstractContextManager[object]:
+    """Within it, NumPy does not warn of infinities and of NaN, which the other libraries pass on without a word."""
+    return np.errstate(all="ignore")
+
+
+def add_at(shape: Sequence[int], index: Any, values: Array) -> Array:
+    """Zeros of ``shape`` in which each value was added at its place; places that come more than once get the sum.
+
+    Args:
+        shape: Of the result.
+        index: What ``result[index]`` would take: slices, integers, integer or boolean arrays.
+        values: Of the shape of ``result[index]``.
+    """
+    xp = namespace(values)
+    out = xp.zeros(tuple(shape), dtype=values.dtype, device=device(values))
+    if compat.is_torch_namespace(xp) and has_array(index):
+        places = index if isinstance(index, tuple) else (index,)
+        if all(is_array(place) for place in places):
+            return out.index_put_(places, values, accumulate=True)
+        flat = xp.reshape(xp.arange(math.prod(shape), device=device(values)), tuple(shape))[index]
+        return out.view(-1).index_add_(0, flat.reshape(-1), values.reshape(-1)).view(tuple(shape))
+    if not has_array(index):
+        out[index] = values
+    elif isinstance(out, np.ndarray):
+        np.add.at(out, index, values)
+    else:
+        xp.add.at(out, index, values)
+    return out
+
+
+def einsum(equation: str, *arrays: Array) -> Array:
+    """The sum of products that an equation in Einstein's notation stands for."""
+    xp = namespace(*arrays)
+    if compat.is_numpy_namespace(xp):
+        return np.einsum(equation, *arrays, optimize=True)
+    return xp.einsum(equation, *arrays)
+
+
+def erf(array: Array) -> Array:
+    """The error function, 2/sqrt(pi) times the integral of exp(-t²) from 0 to x."""
+    if isinstance(array, np.ndarray | np.generic):
+        from scipy import special
+
+        return special.erf(array)
+    if compat.is_torch_array(array):
+        return array.erf()
+    from cupyx.scipy import special as cupy_special  # type: ignore[import-not-found]
+
+    return cupy_special.erf(array)
+
+
+def _look_up(array: object) -> Namespace:
+    try:
+        module = compat.array_namespace(array)
+    except TypeError as error:
+        raise TypeError(f"wanted an array or a number, got {type(array).__name__}") from error
+    _NAMESPACES[type(array)] = module
+    return module
+
+
+def _name(module: Namespace) -> str:
+    return str(module.__name__).removeprefix("array_api_compat.")

@@ -1,0 +1,126 @@
+"""Operations that work on each number by itself, with their gradient rules.
+
+A rule gets g, the gradient of the result, and what it names; it holds for plain arrays and for variables, since it is
+written in operators and in the operations of this package. Where a function has a kink, the gradient there is the one
+that torch gives. Integers come out as float32 where the function is not one of integers, as in torch.
+
+Source: any table of derivatives; conventions at kinks and at infinity, torch's ``derivatives.yaml``.
+"""
+
+import math
+
+from kb.autograd import backend
+from kb.autograd.backend import Array, Namespace, floating
+from kb.autograd.tape import Op
+
+
+def _float(value: Array) -> Array:
+    return value if isinstance(value, int | float) else floating(value)
+
+
+def _zero(xp: Namespace, a: Array) -> Array:
+    return xp.zeros((), dtype=a.dtype, device=backend.device(a))
+
+
+def _divide(xp: Namespace, a: Array, b: Array) -> Array:
+    return _float(a) / _float(b)
+
+
+def _both(xp: Namespace, a: Array, b: Array) -> tuple[Array, Array]:
+    """Two arrays, where one of them may have come as a number."""
+    if isinstance(a, int | float):
+        return xp.asarray(a, dtype=b.dtype, device=backend.device(b)), b
+    return a, xp.asarray(b, dtype=a.dtype, device=backend.device(a)) if isinstance(b, int | float) else b
+
+
+where: Op = Op(
+    "where",
+    lambda xp, condition, a, b: xp.where(condition, a, b),
+    a=lambda g, condition: where(condition, g, 0.0),
+    b=lambda g, condition: where(condition, 0.0, g),
+)
+
+add: Op = Op("add", lambda a, b: a + b, a=lambda g: g, b=lambda g: g)
+subtract: Op = Op("sub", lambda a, b: a - b, a=lambda g: g, b=lambda g: -g)
+multiply: Op = Op("mul", lambda a, b: a * b, a=lambda g, b: g * b, b=lambda g, a: g * a)
+divide: Op = Op("div", _divide, a=lambda g, b: g / b, b=lambda g, a, b: -g * a / (b * b))
+negative: Op = Op("neg", lambda a: -a, a=lambda g: -g)
+
+
+def _power_by_base(g: Array, a: Array, b: Array) -> Array:
+    if isinstance(b, int | float):
+        return g * (b * a ** (b - 1)) if b != 0 else g * 0.0
+    return where(b == 0, 0.0, g * b * a ** (b - 1))
+
+
+def _power_by_exponent(g: Array, out: Array, a: Array, b: Array) -> Array:
+    if not isinstance(a, int | float):
+        return where((a == 0) & (b >= 0), 0.0, g * out * log(a))
+    if a > 0:
+        return g * out * math.log(a)
+    return where(b >= 0, 0.0, g * out * -math.inf) if a == 0 else g * out * math.nan
+
+
+power: Op = Op("pow", lambda a, b: a**b, a=_power_by_base, b=_power_by_exponent)
+
+exp: Op = Op("exp", lambda xp, a: xp.exp(floating(a)), a=lambda g, out: g * out)
+expm1: Op = Op("expm1", lambda xp, a: xp.expm1(floating(a)), a=lambda g, out: g * (out + 1.0))
+log: Op = Op("log", lambda xp, a: xp.log(floating(a)), a=lambda g, a: g / a)
+log1p: Op = Op("log1p", lambda xp, a: xp.log1p(floating(a)), a=lambda g, a: g / (a + 1.0))
+sqrt: Op = Op("sqrt", lambda xp, a: xp.sqrt(floating(a)), a=lambda g, out: g / (out * 2.0))
+rsqrt: Op = Op("rsqrt", lambda xp, a: 1.0 / xp.sqrt(floating(a)), a=lambda g, out: g * out * out * out * -0.5)
+sin: Op = Op("sin", lambda xp, a: xp.sin(floating(a)), a=lambda g, a: g * cos(a))
+cos: Op = Op("cos", lambda xp, a: xp.cos(floating(a)), a=lambda g, a: -g * sin(a))
+tan: Op = Op("tan", lambda xp, a: xp.tan(floating(a)), a=lambda g, out: g * (out * out + 1.0))
+tanh: Op = Op("tanh", lambda xp, a: xp.tanh(floating(a)), a=lambda g, out: g * (1.0 - out * out))
+erf: Op = Op("erf", lambda a: backend.erf(floating(a)), a=lambda g, a: g * exp(-a * a) * (2 / math.sqrt(math.pi)))
+absolute: Op = Op("abs", lambda xp, a: xp.abs(a), a=lambda g, a: g * sign(a))
+# Flat but for their steps: the gradient is zero, as in torch.
+sign: Op = Op("sign", lambda xp, a: xp.sign(a), a=lambda g: g * 0.0)
+floor: Op = Op("floor", lambda xp, a: xp.floor(a), a=lambda g: g * 0.0)
+ceil: Op = Op("ceil", lambda xp, a: xp.ceil(a), a=lambda g: g * 0.0)
+round: Op = Op("round", lambda xp, a: xp.round(a), a=lambda g: g * 0.0)  # noqa: A001 - torch's name
+
+
+def _sigmoid(xp: Namespace, a: Array) -> Array:
+    a = floating(a)
+    small = xp.exp(-xp.abs(a))  # at most 1, so that nothing overflows on either side of 0
+    return xp.where(a >= 0, 1.0, small) / (small + 1.0)
+
+
+def _softplus(xp: Namespace, a: Array) -> Array:
+    a = floating(a)
+    zero = _zero(xp, a)
+    return xp.maximum(a, zero) + xp.log1p(xp.exp(-xp.abs(a)))
+
+
+sigmoid: Op = Op("sigmoid", _sigmoid, a=lambda g, out: g * out * (1.0 - out))
+softplus: Op = Op("softplus", _softplus, a=lambda g, a: g * sigmoid(a))
+relu: Op = Op("relu", lambda xp, a: xp.maximum(a, _zero(xp, a)), a=lambda g, out: where(out <= 0, 0.0, g))
+
+# Where both are equal, each gets half of the gradient.
+maximum: Op = Op(
+    "maximum",
+    lambda xp, a, b: xp.maximum(*_both(xp, a, b)),
+    a=lambda g, a, b: where(a == b, g * 0.5, where(a < b, 0.0, g)),
+    b=lambda g, a, b: where(a == b, g * 0.5, where(a > b, 0.0, g)),
+)
+minimum: Op = Op(
+    "minimum",
+    lambda xp, a, b: xp.minimum(*_both(xp, a, b)),
+    a=lambda g, a, b: where(a == b, g * 0.5, where(a > b, 0.0, g)),
+    b=lambda g, a, b: where(a == b, g * 0.5, where(a < b, 0.0, g)),
+)
+
+
+def _clamp(xp: Namespace, a: Array, *, min: float | None, max: float | None) -> Array:  # noqa: A002 - torch's names
+    return xp.clip(a, min, max)
+
+
+def _clamp_rule(g: Array, a: Array, min: float | None, max: float | None) -> Array:  # noqa: A002
+    if min is not None:
+        g = where(a < min, 0.0, g)
+    return g if max is None else where(a > max, 0.0, g)
+
+
+clamp: Op = Op("clamp", _clamp, a=_clamp_rule)
