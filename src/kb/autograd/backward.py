@@ -102,23 +102,27 @@ class _Walk:
         self.borrowed: set[Key] = set()
         for i, output in enumerate(outputs):
             start = _start(output, None if gradients is None else gradients[i], create_graph)
-            self._add(output.node or output, start, borrowed=True)
+            self._add(output.node or output, start, True)
 
     def run(self, wanted: set[Key] | None) -> dict[Key, Any]:
         """The gradients of all leaves, or of the wanted keys."""
         found: dict[Key, Any] = {}
         nodes = _older_nodes(list(self.gradients))
-        useful = None if wanted is None else _on_the_way(nodes, wanted)
-        accepted = None if useful is None or wanted is None else useful | wanted
+        useful = set() if wanted is None else _on_the_way(nodes, wanted)
+        accepted = useful | (wanted or set())
         with set_grad_enabled(self.create_graph):
             for node in nodes:
                 gradient = self.gradients.pop(node, None)
                 if gradient is None:
                     continue
-                gradient = _through_hooks(node, gradient)
-                if wanted is not None and node in wanted:
+                if node.hooks is not None or node.keeper is not None:
+                    gradient = _through_hooks(node, gradient)
+                if wanted is None:
+                    self._pass_on(node, gradient, None)
+                    continue
+                if node in wanted:
                     found[node] = gradient
-                if useful is None or node in useful:
+                if node in useful:
                     self._pass_on(node, gradient, accepted)
             for leaf in list(self.gradients):
                 if wanted is None or leaf in wanted:
@@ -137,27 +141,30 @@ class _Walk:
                 f"a tensor that the gradient of {node.name!r} needs was written in place after it was used "
                 f"(versions {node.versions}, now {node.current_versions()}): write out of place, or to a clone"
             )
-        result: Any = node.result
-        if result is not None and self.create_graph:
-            result = result.result_type(result.data)
-            result.requires_grad, result.node = True, node
-        elif result is not None:
-            result = result.data
-        for way, edge in zip(node.plan.ways, node.edges, strict=True):
-            target, shape, dtype = edge
+        result = None if node.result is None else self._seen_result(node, node.result)
+        passes_memory = node.op.view
+        for way, (target, shape, dtype) in zip(node.plan.ways, node.edges, strict=True):
             if accepted is not None and target not in accepted:
                 continue
-            wanted = [self._find(node, kind, key, shape) for kind, key in way.wanted]
+            wanted = [self._find(node, kind, key, shape) for kind, key in way.wanted] if way.wanted else ()
             arriving = way.rule(gradient, result, *wanted) if way.takes_result else way.rule(gradient, *wanted)
-            borrowed = arriving is gradient or node.op.view
+            borrowed = arriving is gradient or passes_memory
             if arriving.shape != shape:
                 arriving = sum_to(arriving, shape=shape)
-            if arriving.dtype != dtype:
+            if arriving.dtype is not dtype and arriving.dtype != dtype:
                 arriving = astype(arriving, dtype=dtype)
-            self._add(target, arriving, borrowed=borrowed)
+            self._add(target, arriving, borrowed)
         if not self.keep:
             node.edges = None
             node.drop()
+
+    def _seen_result(self, node: Node, result: Variable) -> Any:
+        """The node's result as its rules are to see it: an array, or a variable with its history."""
+        if not self.create_graph:
+            return result.data
+        variable = node.result_type(result.data)
+        variable.requires_grad, variable.node = True, node
+        return variable
 
     def _find(self, node: Node, kind: str, key: Any, shape: tuple[int, ...]) -> Any:
         if kind == "input":
@@ -171,7 +178,7 @@ class _Walk:
             return key if kind == "place" else node.inputs
         return tuple([value.data if isinstance(value, Variable) else value for value in node.inputs])
 
-    def _add(self, key: Key, gradient: Any, *, borrowed: bool) -> None:
+    def _add(self, key: Key, gradient: Any, borrowed: bool) -> None:
         known = self.gradients.get(key)
         if known is None:
             self.gradients[key] = gradient

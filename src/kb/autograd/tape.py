@@ -211,7 +211,9 @@ class Op:
             return data
         if isinstance(data, np.generic):  # NumPy's reductions give scalars, which have no memory to write to
             data = np.asarray(data)
-        result = first.result_type(data)
+        kind = first.result_type
+        result = kind.__new__(kind)
+        Variable.__init__(result, data)  # at once: what an operation gave needs none of a subclass's checks
         if self.view:
             result.share_memory_of(first)
         if mask and self._rules and _IS_RECORDING.get() and backend.is_floating(data):
@@ -231,7 +233,7 @@ class Op:
                 raise RuntimeError(f"{self.name}: what this is a view of was written in place since; view it anew")
             edges.append((value.node or value, array.shape, array.dtype))
         node = Node(self, plan, tuple(edges), keywords)
-        node.result_type = first_type = type(result)
+        node.result_type = type(result)
         kept = plan.kept
         if len(kept) == len(inputs):
             node.inputs = inputs
@@ -239,7 +241,7 @@ class Op:
             node.inputs = tuple([value if place in kept else None for place, value in enumerate(inputs)])
         if plan.keeps_result:
             # Not the result itself: it holds the node, and a circle is freed late.
-            node.result = first_type(result.data)
+            node.result = Variable(result.data)
             node.result.counter = result.counter = [0] if result.counter is None else result.counter
         if kept or plan.keeps_result:
             node.versions = node.current_versions()

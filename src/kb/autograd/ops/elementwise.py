@@ -11,6 +11,7 @@ import math
 
 from kb.autograd import backend
 from kb.autograd.backend import Array, Namespace, floating
+from kb.autograd.ops import comparing
 from kb.autograd.tape import Op
 
 
@@ -33,11 +34,13 @@ def _both(xp: Namespace, a: Array, b: Array) -> tuple[Array, Array]:
     return a, xp.asarray(b, dtype=a.dtype, device=backend.device(a)) if isinstance(b, int | float) else b
 
 
+# The number where ``keep`` is true, else 0, whatever the number was.
+gate: Op = Op("gate", backend.keep_where, a=lambda g, keep: gate(g, keep))
 where: Op = Op(
     "where",
     lambda xp, condition, a, b: xp.where(condition, a, b),
-    a=lambda g, condition: where(condition, g, 0.0),
-    b=lambda g, condition: where(condition, 0.0, g),
+    a=lambda g, condition: gate(g, condition),
+    b=lambda g, condition: gate(g, comparing.logical_not(condition)),
 )
 
 add: Op = Op("add", lambda a, b: a + b, a=lambda g: g, b=lambda g: g)
@@ -96,7 +99,11 @@ def _softplus(xp: Namespace, a: Array) -> Array:
 
 sigmoid: Op = Op("sigmoid", _sigmoid, a=lambda g, out: g * out * (1.0 - out))
 softplus: Op = Op("softplus", _softplus, a=lambda g, a: g * sigmoid(a))
-relu: Op = Op("relu", lambda xp, a: xp.maximum(a, _zero(xp, a)), a=lambda g, out: where(out <= 0, 0.0, g))
+relu: Op = Op(
+    "relu",
+    lambda xp, a: xp.maximum(a, _zero(xp, a)),
+    a=lambda g, out: gate(g, comparing.logical_not(out <= 0)),  # so that NaN passes on what it got
+)
 
 # Where both are equal, each gets half of the gradient.
 maximum: Op = Op(
