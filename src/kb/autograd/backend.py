@@ -50,6 +50,26 @@ def is_array(value: object) -> bool:
     return type(value) in _NAMESPACES or compat.is_array_api_obj(value)
 
 
+def require_array(name: str, value: object) -> None:
+    """Refuse what is not an array.
+
+    Raises:
+        TypeError: it is not; the message names the argument, and what came.
+    """
+    if not is_array(value):
+        raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}")
+
+
+def boxed(array: Array) -> Array:
+    """The array itself; of one of NumPy's scalars, which have no memory to write to, an array without axes."""
+    return np.asarray(array) if isinstance(array, np.generic) else array
+
+
+def is_view(array: Array) -> bool:
+    """Whether an array may share its memory with another one."""
+    return getattr(array, "_base" if compat.is_torch_array(array) else "base", None) is not None
+
+
 def is_floating(array: Array) -> bool:
     """Whether the numbers of an array are real and floating."""
     dtype = array.dtype

@@ -8,6 +8,7 @@ gives gradients of gradients.
 Source: Griewank and Walther 2008, Evaluating Derivatives, section 3.2.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from kb.autograd import backend
 from kb.autograd.ops.reductions import sum_to
-from kb.autograd.ops.shaping import astype
+from kb.autograd.ops.shaping import astype, clone
 from kb.autograd.tape import Node, Variable, set_grad_enabled
 
 Key = Node | Variable
@@ -90,7 +91,7 @@ def grad(
 
 
 class _Walk:
-    """One walk from some outputs; ``borrowed`` are the keys whose gradient may share memory with another's."""
+    """One walk from some outputs; ``borrowed`` are the keys whose gradient may be another's too."""
 
     def __init__(
         self, outputs: Sequence[Variable], gradients: Sequence[Any] | None, create_graph: bool, keep: bool
@@ -134,21 +135,20 @@ class _Walk:
             raise RuntimeError(
                 f"the tape of {node.name!r} was used up by an earlier backward: pass retain_graph=True there"
             )
-        if node.refill is not None:
-            node.refill()
+        while node.refill is not None:
+            node.refill()  # one level of parts within parts at a time
         if node.versions and node.versions != node.current_versions():
             raise RuntimeError(
                 f"a tensor that the gradient of {node.name!r} needs was written in place after it was used "
                 f"(versions {node.versions}, now {node.current_versions()}): write out of place, or to a clone"
             )
         result = None if node.result is None else self._seen_result(node, node.result)
-        passes_memory = node.op.view
         for way, (target, shape, dtype) in zip(node.plan.ways, node.edges, strict=True):
             if accepted is not None and target not in accepted:
                 continue
             wanted = [self._find(node, kind, key, shape) for kind, key in way.wanted] if way.wanted else ()
             arriving = way.rule(gradient, result, *wanted) if way.takes_result else way.rule(gradient, *wanted)
-            borrowed = arriving is gradient or passes_memory
+            borrowed = arriving is gradient
             if arriving.shape != shape:
                 arriving = sum_to(arriving, shape=shape)
             if arriving.dtype is not dtype and arriving.dtype != dtype:
@@ -195,10 +195,11 @@ def _start(output: Variable, gradient: Any, create_graph: bool) -> Any:
     array = output.data
     xp = backend.namespace(array)
     if gradient is None:
-        if array.shape != ():
+        if math.prod(array.shape) != 1:
             raise RuntimeError(f"only a single number has a gradient of its own: shape {array.shape} needs one given")
         gradient = xp.ones_like(array)
     given = gradient.data if isinstance(gradient, Variable) else gradient
+    backend.require_array("gradient", given)
     if tuple(given.shape) != tuple(array.shape):
         raise ValueError(f"gradient has shape {tuple(given.shape)}, wanted that of its output, {tuple(array.shape)}")
     backend.namespace(array, given)
@@ -223,9 +224,11 @@ def _older_nodes(keys: list[Key]) -> list[Node]:
 
 
 def _on_the_way(nodes: list[Node], wanted: set[Key]) -> set[Key]:
-    """The nodes from which a wanted key is reached, in a step or more."""
+    """The nodes from which a wanted key is reached, in a step or more, or was before they were used up."""
     useful: set[Key] = set()
     for node in reversed(nodes):
+        if node.edges is None and any(isinstance(key, Variable) or key.number < node.number for key in wanted):
+            useful.add(node)
         if any(target in useful or target in wanted for target, _, _ in node.edges or ()):
             useful.add(node)
     return useful
@@ -238,18 +241,33 @@ def _through_hooks(key: Key, gradient: Any) -> Any:
     kind: type[Variable] = key.result_type
     for hook in list(key.hooks or ()):
         changed = hook(_wrapped(kind, gradient))
-        if changed is not None:
-            gradient = changed if isinstance(gradient, Variable) else changed.data
+        if changed is None:
+            continue
+        if not isinstance(changed, Variable):
+            raise TypeError(f"a hook must give a tensor or None, got {type(changed).__name__}")
+        if tuple(changed.data.shape) != tuple(gradient.shape):
+            raise ValueError(
+                f"a hook must give the shape that it got, {tuple(gradient.shape)}, not {tuple(changed.data.shape)}"
+            )
+        gradient = changed if isinstance(gradient, Variable) else changed.data
     if kept is not None:
-        kept.grad = _wrapped(kind, gradient)
+        own = _own(kind, gradient, copied=True)
+        kept.grad = own if kept.grad is None else kept.grad + own
     return gradient
 
 
+def _own(kind: type[Variable], gradient: Any, *, copied: bool) -> Variable:
+    """The gradient as a variable whose memory is nobody else's."""
+    if isinstance(gradient, Variable):
+        return clone(gradient) if copied or backend.is_view(gradient.data) else gradient
+    return _wrapped(kind, backend.copy(gradient) if copied or backend.is_view(gradient) else gradient)
+
+
 def _accumulate(leaf: Variable, gradient: Any, *, copied: bool, create_graph: bool) -> None:
-    if create_graph:
-        leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+    if create_graph and leaf.grad is not None:
+        leaf.grad = leaf.grad + gradient
     elif leaf.grad is None:
-        leaf.grad = _wrapped(leaf.result_type, backend.copy(gradient) if copied else gradient)
+        leaf.grad = _own(leaf.result_type, gradient, copied=copied)
     else:
         leaf.grad.data[...] += gradient
         leaf.grad.bump()

@@ -6,8 +6,7 @@ rules along. Unusual: a rule says by its parameters what it needs (an input, the
 only this is kept; and it is written in operations that take plain arrays as well as variables. On arrays the engine
 gets a gradient at the speed of the array library, on variables a gradient that has a tape of its own.
 
-A node is numbered when it is made. Inputs are always older than results, so the numbers are a topological order, and
-no search for one, recursive or not, is needed.
+A node is numbered when it is made, later than those it builds on, so that the numbers are a topological order.
 
 Sources: Griewank and Walther 2008, Evaluating Derivatives, section 3.2 (reverse mode); Maclaurin, Duvenaud and Adams
 2015, Autograd (rules apart from tracing).
@@ -29,7 +28,7 @@ Rule = Callable[..., Any]
 Hook = Callable[[Any], Any]
 Edge = tuple[Any, tuple[int, ...], Any]  # a node or a leaf, the shape and the dtype of its gradient
 _IS_RECORDING = ContextVar("is_recording", default=True)
-_NUMBERS = count()
+NUMBERS = count()  # of nodes, each greater than those before
 
 
 class Variable:
@@ -133,7 +132,7 @@ class Node:
     def __init__(self, op: "Op", plan: Plan, edges: tuple[Edge, ...], keywords: dict[str, Any]) -> None:
         self.op, self.plan, self.keywords = op, plan, keywords
         self.edges: tuple[Edge, ...] | None = edges
-        self.number = next(_NUMBERS)
+        self.number = next(NUMBERS)
         self.result_type: type[Variable] = Variable
         self.inputs: tuple[Any, ...] = ()
         self.versions: tuple[int, ...] = ()

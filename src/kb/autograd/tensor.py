@@ -39,7 +39,7 @@ class Tensor(ArithmeticMethods, ReducingMethods, ShapingMethods, WritingMethods)
     __array_priority__ = 1000
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        super().__init__(data if backend.is_array(data) else backend.from_lists(data))
+        super().__init__(backend.boxed(data) if backend.is_array(data) else backend.from_lists(data))
         if requires_grad:
             self.requires_grad_()
 
@@ -156,7 +156,9 @@ class Tensor(ArithmeticMethods, ReducingMethods, ShapingMethods, WritingMethods)
 
     def detach(self) -> "Tensor":
         """The same memory, remembered by nothing."""
-        return Tensor(self.data).share_memory_of(self)
+        out = Tensor(self.data).share_memory_of(self)
+        out.seen = None  # no gradient comes back this way, so what it is a view of need not be as it was
+        return out
 
     def retain_grad(self) -> None:
         """Want the gradient in ``grad`` though this is no leaf.

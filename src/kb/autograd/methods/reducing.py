@@ -33,7 +33,7 @@ class ReducingMethods(Variable):
 
     def prod(self, dim: int | None = None, keepdim: bool = False) -> Any:
         """The product along one axis, or of everything."""
-        if dim is None:
+        if dim is None or not self.data.shape:
             return ops.prod(ops.reshape(self, to=(-1,)), axis=0)
         return ops.prod(self, axis=one_axis(dim, len(self.data.shape)), keepdims=keepdim)
 
@@ -63,6 +63,8 @@ class ReducingMethods(Variable):
 
     def cumsum(self, dim: int) -> Any:
         """The sums of the numbers up to each place."""
+        if not self.data.shape:
+            return ops.clone(self)
         return ops.cumsum(self, axis=one_axis(dim, len(self.data.shape)))
 
     def logsumexp(self, dim: Dims = None, keepdim: bool = False) -> Any:
@@ -79,7 +81,7 @@ class ReducingMethods(Variable):
 
     def norm(self, dim: Dims = None, keepdim: bool = False) -> Any:
         """The Euclidean length."""
-        return ops.sqrt(ops.sum(ops.multiply(self, self), axis=dim, keepdims=keepdim))
+        return ops.norm(self, axis=dim, keepdims=keepdim)
 
     def all(self) -> bool:
         """Whether all are true."""

@@ -85,9 +85,10 @@ class ShapingMethods(Variable):
         to = tuple(have if want == -1 else want for have, want in zip(shape, wanted, strict=True))
         return ops.broadcast_to(self, to=to)
 
-    def flip(self, *dims: int) -> Any:
+    def flip(self, *dims: Any) -> Any:
         """The order along some axes reversed."""
-        return ops.flip(self, axis=tuple(one_axis(dim, len(self.data.shape)) for dim in dims))
+        axes = dims[0] if len(dims) == 1 and isinstance(dims[0], list | tuple) else dims
+        return ops.flip(self, axis=tuple(one_axis(dim, len(self.data.shape)) for dim in axes))
 
     def split(self, size: int, dim: int = 0) -> tuple[Any, ...]:
         """Parts of ``size`` along an axis, the last one maybe smaller."""
@@ -119,6 +120,8 @@ class ShapingMethods(Variable):
     def to(self, library: str | None = None, *, device: Any = None, dtype: Any = None) -> Any:
         """In another array library, on another device, in another dtype; gradients find their way back.
 
+        Where nothing is to be changed, this is the tensor itself.
+
         Args:
             library: "numpy", "torch" or "cupy"; stays if not given.
             device: As the library names it; stays if not given.
@@ -130,17 +133,18 @@ class ShapingMethods(Variable):
         out: Any = self
         if library is not None or device is not None:
             origin = (backend.library(self.data), backend.device(self.data))
-            out = ops.move(out, library=library or origin[0], device=device, origin=origin)
-        return out if dtype is None else ops.astype(out, dtype=dtype)
+            moved = ops.move(out, library=library or origin[0], device=device, origin=origin)
+            out = self if moved.data is self.data else moved
+        return out if dtype is None or dtype == out.data.dtype else ops.astype(out, dtype=dtype)
 
     def float(self) -> Any:
         """In float32."""
-        return ops.astype(self, dtype=backend.namespace(self.data).float32)
+        return self.to(dtype=backend.namespace(self.data).float32)
 
     def double(self) -> Any:
         """In float64."""
-        return ops.astype(self, dtype=backend.namespace(self.data).float64)
+        return self.to(dtype=backend.namespace(self.data).float64)
 
     def long(self) -> Any:
         """In int64, rounded towards 0."""
-        return ops.astype(self, dtype=backend.namespace(self.data).int64)
+        return self.to(dtype=backend.namespace(self.data).int64)

@@ -21,7 +21,10 @@ class WritingMethods(Variable):
         if self._is_remembered(value):
             self._become(ops.put(self, value, index=index))
         else:
-            self.data[index] = value.data if isinstance(value, Variable) else value
+            given = value.data if isinstance(value, Variable) else value
+            if backend.is_array(given):
+                backend.namespace(self.data, given)  # refuses a mixture
+            self.data[index] = given
             self.bump()
 
     def copy_(self, value: Any) -> Self:
@@ -39,11 +42,11 @@ class WritingMethods(Variable):
 
     def mul_(self, other: Any) -> Self:
         """Multiply in place."""
-        return self._become(ops.multiply(self, other))
+        return self._become(ops.multiply(self._as_it_was(other), other))
 
     def div_(self, other: Any) -> Self:
         """Divide in place."""
-        return self._become(ops.divide(self, other))
+        return self._become(ops.divide(self._as_it_was(other), other))
 
     def zero_(self) -> Self:
         """Write zeros."""
@@ -66,6 +69,11 @@ class WritingMethods(Variable):
     def __itruediv__(self, other: Any) -> Self:
         return self.div_(other)
 
+    def _as_it_was(self, other: Any) -> Any:
+        """A copy of this if the gradient of ``other`` needs its numbers, which are about to be written over."""
+        wanted = isinstance(other, Variable) and other.requires_grad and is_grad_enabled()
+        return ops.clone(self) if wanted else self
+
     def _become(self, new: Any) -> Self:
         """Take over the numbers of ``new``, and where they came from.
 
@@ -86,6 +94,8 @@ class WritingMethods(Variable):
         self.data[...] = new.data
         self.bump()
         if remembered:
+            if self.node is not None and self.node.keeper is not None:  # of what this is now, not of what it was
+                new.node.keeper, self.node.keeper = self.node.keeper, None
             self.node, self.requires_grad = new.node, new.requires_grad
         return self
 

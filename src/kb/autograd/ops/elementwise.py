@@ -46,8 +46,12 @@ where: Op = Op(
 add: Op = Op("add", lambda a, b: a + b, a=lambda g: g, b=lambda g: g)
 subtract: Op = Op("sub", lambda a, b: a - b, a=lambda g: g, b=lambda g: -g)
 multiply: Op = Op("mul", lambda a, b: a * b, a=lambda g, b: g * b, b=lambda g, a: g * a)
-divide: Op = Op("div", _divide, a=lambda g, b: g / b, b=lambda g, a, b: -g * a / (b * b))
+divide: Op = Op("div", _divide, a=lambda g, b: g / b, b=lambda g, a, b: -g * (a / b / b))  # b * b could overflow
 negative: Op = Op("neg", lambda a: -a, a=lambda g: -g)
+
+
+def _sign(xp: Namespace, a: Array) -> Array:
+    return xp.astype(a > 0, a.dtype) - xp.astype(a < 0, a.dtype)  # 0 of NaN, as torch
 
 
 def _power_by_base(g: Array, a: Array, b: Array) -> Array:
@@ -71,6 +75,8 @@ expm1: Op = Op("expm1", lambda xp, a: xp.expm1(floating(a)), a=lambda g, out: g 
 log: Op = Op("log", lambda xp, a: xp.log(floating(a)), a=lambda g, a: g / a)
 log1p: Op = Op("log1p", lambda xp, a: xp.log1p(floating(a)), a=lambda g, a: g / (a + 1.0))
 sqrt: Op = Op("sqrt", lambda xp, a: xp.sqrt(floating(a)), a=lambda g, out: g / (out * 2.0))
+# The square root of what is a sum of squares: of no length, torch takes the gradient to be 0, not infinite.
+root: Op = Op("root", lambda xp, a: xp.sqrt(a), a=lambda g, out: g / (where(out == 0, math.inf, out) * 2.0))
 rsqrt: Op = Op("rsqrt", lambda xp, a: 1.0 / xp.sqrt(floating(a)), a=lambda g, out: g * out * out * out * -0.5)
 sin: Op = Op("sin", lambda xp, a: xp.sin(floating(a)), a=lambda g, a: g * cos(a))
 cos: Op = Op("cos", lambda xp, a: xp.cos(floating(a)), a=lambda g, a: -g * sin(a))
@@ -79,7 +85,7 @@ tanh: Op = Op("tanh", lambda xp, a: xp.tanh(floating(a)), a=lambda g, out: g * (
 erf: Op = Op("erf", lambda a: backend.erf(floating(a)), a=lambda g, a: g * exp(-a * a) * (2 / math.sqrt(math.pi)))
 absolute: Op = Op("abs", lambda xp, a: xp.abs(a), a=lambda g, a: g * sign(a))
 # Flat but for their steps: the gradient is zero, as in torch.
-sign: Op = Op("sign", lambda xp, a: xp.sign(a), a=lambda g: g * 0.0)
+sign: Op = Op("sign", _sign, a=lambda g: g * 0.0)
 floor: Op = Op("floor", lambda xp, a: xp.floor(a), a=lambda g: g * 0.0)
 ceil: Op = Op("ceil", lambda xp, a: xp.ceil(a), a=lambda g: g * 0.0)
 round: Op = Op("round", lambda xp, a: xp.round(a), a=lambda g: g * 0.0)  # noqa: A001 - torch's name
@@ -125,9 +131,10 @@ def _clamp(xp: Namespace, a: Array, *, min: float | None, max: float | None) -> 
 
 
 def _clamp_rule(g: Array, a: Array, min: float | None, max: float | None) -> Array:  # noqa: A002
+    # Written so that NaN stops the gradient, as in torch.
     if min is not None:
-        g = where(a < min, 0.0, g)
-    return g if max is None else where(a > max, 0.0, g)
+        g = gate(g, a >= min)
+    return g if max is None else gate(g, a <= max)
 
 
 clamp: Op = Op("clamp", _clamp, a=_clamp_rule)

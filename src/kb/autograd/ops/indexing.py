@@ -5,14 +5,22 @@ Picking and adding at a place are each other's gradient: what was picked twice g
 
 from typing import Any
 
+import numpy as np
+
 from kb.autograd import backend
 from kb.autograd.backend import Array, Namespace
-from kb.autograd.ops.shaping import one_axis
+from kb.autograd.ops.shaping import one_axis, reshape
 from kb.autograd.tape import Op, Variable
 
-_view: Op = Op(
-    "getitem", lambda a, *, index: a[index], view=True, a=lambda g, shape, index: scatter(g, to=shape, index=index)
-)
+
+def _see(a: Array, *, index: Any) -> Array:
+    out = a[index]
+    if isinstance(out, np.generic):  # a copy of one number, where a view of it is wanted
+        out = a[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+    return out
+
+
+_view: Op = Op("getitem", _see, view=True, a=lambda g, shape, index: scatter(g, to=shape, index=index))
 _pick: Op = Op("getitem", lambda a, *, index: a[index], a=lambda g, shape, index: scatter(g, to=shape, index=index))
 
 # Zeros, with the values added where ``index`` says.
@@ -33,8 +41,14 @@ put: Op = Op(
     "setitem",
     _put,
     a=lambda g, index: put(g, 0.0, index=index),
-    values=lambda g, index: getitem(g, index),
+    values=lambda g, shape, index: _in_shape(getitem(g, index), shape),
 )
+
+
+def _in_shape(g: Any, shape: tuple[int, ...]) -> Any:
+    """With the axes of size 1 in front that values may have more than their place."""
+    extra = len(shape) - len(g.shape)
+    return reshape(g, to=(*(1,) * extra, *g.shape)) if extra > 0 else g
 
 
 def getitem(a: Any, index: Any) -> Any:
@@ -58,6 +72,8 @@ def plain_index(a: Any, index: Any) -> Any:
         index = xp.asarray(index) if index else xp.zeros((0,), dtype=xp.int64)
     if backend.is_array(index):
         xp = backend.namespace(index)
+        if index.ndim:
+            backend.namespace(index, a.data if isinstance(a, Variable) else a)  # refuses a mixture
         if not xp.isdtype(index.dtype, ("integral", "bool")):
             raise TypeError(f"an index must be of integers or booleans, got {index.dtype}")
         return int(index) if index.ndim == 0 and not xp.isdtype(index.dtype, "bool") else index
@@ -110,5 +126,5 @@ def scatter_add(a: Any, axis: int, places: Any, values: Any) -> Any:
         raise ValueError(
             f"places {tuple(places.shape)} and values {tuple(values.shape)} must be of one shape, as {a.shape}"
         )
-    index = _along(backend.namespace(places), places, axis)
+    index = _along(backend.namespace(places, values.data if isinstance(values, Variable) else values), places, axis)
     return a + scatter(values, to=tuple(a.shape), index=index)

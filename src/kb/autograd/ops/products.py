@@ -32,16 +32,20 @@ def matmul(a: Any, b: Any) -> Any:
     A vector is a row on the left and a column on the right.
 
     Raises:
+        TypeError: an operand is no array.
         ValueError: an operand is a single number, or the sizes do not fit.
     """
-    left, right = tuple(a.shape), tuple(b.shape)
+    try:
+        left, right = tuple(a.shape), tuple(b.shape)
+    except AttributeError as error:
+        raise TypeError(f"matmul of a {type(a).__name__} and a {type(b).__name__}: wanted arrays or tensors") from error
     if not left or not right or left[-1] != right[-2 if len(right) > 1 else 0]:
         raise ValueError(
             f"matmul of {left} and {right}: the last size on the left must be the last but one on the right"
         )
     if len(left) == 1:
         out = matmul(unsqueezed(a, 0), b)
-        return reshape(out, to=(*out.shape[:-2], out.shape[-1]))
+        return reshape(out, to=(*right[:-2], right[-1]) if len(right) > 1 else ())
     if len(right) == 1:
         out = matmul(a, unsqueezed(b, 1))
         return reshape(out, to=tuple(out.shape[:-1]))
@@ -115,7 +119,7 @@ def _without_dots(equation: str, terms: list[str], to: str, ndims: list[int]) ->
     free = [letter for letter in string.ascii_letters if letter not in equation]
     hidden = [ndim - len(term.replace("...", "")) for term, ndim in zip(terms, ndims, strict=True)]
     for term, extra in zip(terms, hidden, strict=True):
-        if extra < 0 or (extra > 0 and "..." not in term):
+        if extra < 0 or (extra > 0 and "..." not in term) or term.count("...") > 1:
             raise ValueError(
                 f"einsum {equation!r}: the term {term!r} does not fit an operand of {extra + len(term)} axes"
             )
@@ -147,6 +151,15 @@ def _places(size: int, kernel: int, stride: int, dilation: int) -> int:
     return (size - dilation * (kernel - 1) - 1) // stride + 1
 
 
+def _all_places(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Any:
+    places = tuple(map(_places, size, kernel, stride, dilation))
+    if min(places) < 1:
+        raise ValueError(
+            f"a kernel of {tuple(kernel)} with dilation {tuple(dilation)} does not fit a picture of {tuple(size)}"
+        )
+    return places
+
+
 def _window(r: int, s: int, stride: Sequence[int], dilation: Sequence[int], places: Sequence[int]) -> tuple[Any, ...]:
     """Where the kernel's element (r, s) lies in the picture, in all its places."""
     rows = slice(r * dilation[0], r * dilation[0] + (places[0] - 1) * stride[0] + 1, stride[0])
@@ -158,7 +171,7 @@ def _unfold(
     xp: Namespace, a: Array, *, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
 ) -> Array:
     B, C, H, W = a.shape
-    places = (_places(H, kernel[0], stride[0], dilation[0]), _places(W, kernel[1], stride[1], dilation[1]))
+    places = _all_places((H, W), kernel, stride, dilation)
     out = xp.zeros((B, C, *kernel, *places), dtype=a.dtype, device=backend.device(a))
     for r in range(kernel[0]):
         for s in range(kernel[1]):

@@ -12,8 +12,8 @@ from typing import Any
 
 from kb.autograd import backend
 from kb.autograd.backend import Array, Namespace, floating
-from kb.autograd.ops.elementwise import exp, sqrt, where
-from kb.autograd.ops.shaping import all_axes, broadcast_to, flip, reshape
+from kb.autograd.ops.elementwise import exp, root, where
+from kb.autograd.ops.shaping import all_axes, astype, broadcast_to, flip, one_axis, reshape
 from kb.autograd.tape import Op, Variable
 
 Axes = int | Sequence[int] | None
@@ -42,7 +42,10 @@ def _sum(xp: Namespace, a: Array, *, axis: Axes = None, keepdims: bool = False) 
 def _sum_to(xp: Namespace, a: Array, *, to: tuple[int, ...]) -> Array:
     extra = a.ndim - len(to)
     axes = (*range(extra), *(extra + i for i, size in enumerate(to) if size == 1 and a.shape[extra + i] != 1))
-    return xp.reshape(xp.sum(a, axis=axes), to) if axes else a
+    if not axes:
+        return backend.copy(a)
+    total = xp.sum(a, axis=axes)
+    return total if total.shape == to else xp.reshape(total, to)
 
 
 sum: Op = Op("sum", _sum, a=lambda g, shape, axis, keepdims: _spread(g, shape, axis, keepdims))  # noqa: A001 - torch's name
@@ -59,22 +62,45 @@ def mean(a: Any, *, axis: Axes = None, keepdims: bool = False) -> Any:
     axes = all_axes(axis, len(a.shape))
     count = math.prod(a.shape[place] for place in axes)
     total = sum(_floated(a), axis=axes, keepdims=keepdims)
-    return total * (1.0 / count) if count else total * math.nan
+    return total * (1.0 / count) if count else total + math.nan
 
 
 def var(a: Any, *, axis: Axes = None, keepdims: bool = False, correction: float = 1.0) -> Any:
-    """The variance along the axes, with ``correction`` taken off the count; NaN where nothing is left to divide by."""
-    axes = all_axes(axis, len(a.shape))
-    count = math.prod(a.shape[place] for place in axes)
-    apart = a - mean(a, axis=axes, keepdims=True)
-    total = sum(apart * apart, axis=axes, keepdims=keepdims)
+    """The variance along the axes, with ``correction`` taken off the count; a division by 0 where nothing is left."""
+    return _var(_floated(a), axis=all_axes(axis, len(a.shape)), keepdims=keepdims, correction=correction)
+
+
+def _part(shape: Sequence[int], axes: Sequence[int], correction: float) -> float:
+    """One over what the squares' sum is divided by."""
+    count = math.prod(shape[place] for place in axes)
     left = max(count - correction, 0.0)
-    return total * (1.0 / left) if left else total * math.nan
+    return 1.0 / left if left else math.inf if count else math.nan
+
+
+def _variance(xp: Namespace, a: Array, *, axis: tuple[int, ...], keepdims: bool, correction: float) -> Array:
+    with backend.quiet():
+        apart = a - mean(a, axis=axis, keepdims=True)
+        return sum(apart * apart, axis=axis, keepdims=keepdims) * _part(a.shape, axis, correction)
+
+
+def _variance_rule(
+    g: Array, a: Array, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool, correction: float
+) -> Array:
+    factor = 2.0 * _part(shape, axis, correction)
+    return _spread(g * factor, shape, axis, keepdims) * (a - mean(a, axis=axis, keepdims=True))
+
+
+_var: Op = Op("var", _variance, a=_variance_rule)
 
 
 def std(a: Any, *, axis: Axes = None, keepdims: bool = False, correction: float = 1.0) -> Any:
     """The square root of :func:`var`."""
-    return sqrt(var(a, axis=axis, keepdims=keepdims, correction=correction))
+    return root(var(a, axis=axis, keepdims=keepdims, correction=correction))
+
+
+def norm(a: Any, *, axis: Axes = None, keepdims: bool = False) -> Any:
+    """The Euclidean length along the axes; its gradient at length 0 is 0, as in torch."""
+    return root(sum(a * a, axis=axis, keepdims=keepdims))
 
 
 def _extreme_rule(g: Array, out: Array, a: Array, shape: tuple[int, ...], axis: Axes, keepdims: bool) -> Array:
@@ -141,6 +167,7 @@ def _softmax(xp: Namespace, a: Array, *, axis: int) -> Array:
     a = floating(a)
     if a.ndim == 0:
         return xp.exp(a - a)
+    axis = one_axis(axis, a.ndim)
     if math.prod(a.shape) == 0:
         return backend.copy(a)
     with backend.quiet():  # a row of nothing but -inf is 0 / 0, as in torch
@@ -152,6 +179,7 @@ def _log_softmax(xp: Namespace, a: Array, *, axis: int) -> Array:
     a = floating(a)
     if a.ndim == 0:
         return a - a
+    axis = one_axis(axis, a.ndim)
     if math.prod(a.shape) == 0:
         return backend.copy(a)
     with backend.quiet():
@@ -173,4 +201,5 @@ log_softmax: Op = Op(
 
 
 def _floated(a: Any) -> Any:
-    return a if backend.is_floating(a.data if isinstance(a, Variable) else a) else a * 1.0
+    array = a.data if isinstance(a, Variable) else a
+    return a if backend.is_floating(array) else astype(a, dtype=backend.namespace(array).float32)

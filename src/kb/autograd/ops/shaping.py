@@ -17,6 +17,11 @@ def _undo(order: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(range(len(order)), key=lambda place: order[place]))
 
 
+def _flip(xp: Namespace, a: Array, *, axis: Any) -> Array:
+    out = xp.flip(a, axis=axis)
+    return backend.copy(out) if backend.is_view(out) else out  # a view in NumPy, a copy in torch: here always a copy
+
+
 reshape: Op = Op(
     "reshape",
     lambda xp, a, *, to: xp.reshape(a, to),
@@ -37,8 +42,7 @@ broadcast_to: Op = Op(
 )
 flip: Op = Op(
     "flip",
-    lambda xp, a, *, axis: xp.flip(a, axis=axis),
-    view=True,
+    _flip,
     a=lambda g, axis: flip(g, axis=axis),
 )
 
