@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -123,6 +123,7 @@ class TestLayout:
 
     @settings(max_examples=40, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=30))
+    @example([(1, 1), (0, 2), (0, 0), (3, 4)])  # a leaf whose second use stands further left than its first
     def test_edges_lead_right_and_no_two_points_meet(self, picks: list[tuple[int, int]]) -> None:
         made = [tensor(1.0, requires_grad=True), tensor(1.0, requires_grad=True)]
         for one, other in picks:

@@ -61,11 +61,14 @@ def _layers(graph: Graph) -> list[int]:
     layers: list[int] = []
     for vertex in graph.vertices:
         layers.append(1 + max((layers[start] for start in vertex.inputs), default=-1))
-    for end in reversed(range(len(graph))):  # so that the first use is what stays
-        for start in graph.vertices[end].inputs:
-            if graph.vertices[start].is_leaf:
-                layers[start] = layers[end] - 1
-    return layers
+    first_use: dict[int, int] = {}
+    for end, vertex in enumerate(graph.vertices):
+        for start in vertex.inputs:
+            first_use[start] = min(layers[end], first_use.get(start, layers[end]))
+    return [
+        first_use[place] - 1 if vertex.is_leaf and place in first_use else layer
+        for place, (vertex, layer) in enumerate(zip(graph.vertices, layers, strict=True))
+    ]
 
 
 def _rows(layers: list[int], steps: list[tuple[int, int]]) -> list[float]:
