@@ -248,6 +248,16 @@ def matmul(data: Any, compare: Any) -> Drawn:
     return ops.matmul, torch.matmul, [compare.draw(data, left), compare.draw(data, right)]
 
 
+def scores(data: Any, compare: Any) -> Drawn:
+    B, D, F = (data.draw(st.integers(0, 4)) for _ in range(3))
+    return ops.scores, torch.nn.functional.linear, [compare.draw(data, (B, D)), compare.draw(data, (F, D))]
+
+
+def affine(data: Any, compare: Any) -> Drawn:
+    _, theirs, (x_BD, weight_FD) = scores(data, compare)
+    return ops.affine, theirs, [x_BD, weight_FD, compare.draw(data, weight_FD.shape[:1])]
+
+
 EQUATIONS = ["ij,jk->ik", "bij,bjk->bik", "ij,ij->", "i,j->ij", "ijk->ki", "ij,jk,kl->li", "bhqd,bhkd->bhqk"]
 
 
@@ -345,6 +355,8 @@ CASES: dict[str, Case] = {
     "softmax": along(ops.softmax, torch.softmax),
     "log_softmax": along(ops.log_softmax, torch.log_softmax),
     "matmul": matmul,
+    "scores": scores,
+    "linear": affine,
     "einsum": einsum,
     "unfold": unfold,
     "fold": fold,

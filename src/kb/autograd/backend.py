@@ -19,10 +19,8 @@ from array_api_compat import numpy as compat_numpy
 Array = Any  # of NumPy, torch, CuPy or any library with the standard's interface
 Namespace = Any  # its module, in the standard's names
 
-Scalar = bool | int | float
-
 _NAMESPACES: dict[type, Namespace] = {np.ndarray: compat_numpy}
-_IS_FLOATING: dict[Any, bool] = {}
+_IS_FLOATING: dict[tuple[type, Any], bool] = {}
 
 
 def namespace(*arrays: Array) -> Namespace:
@@ -72,10 +70,10 @@ def is_view(array: Array) -> bool:
 
 def is_floating(array: Array) -> bool:
     """Whether the numbers of an array are real and floating."""
-    dtype = array.dtype
-    known = _IS_FLOATING.get(dtype)
+    key = (type(array), array.dtype)  # dtypes of two libraries may have the same hash, and refuse to be compared
+    known = _IS_FLOATING.get(key)
     if known is None:
-        known = _IS_FLOATING[dtype] = bool(namespace(array).isdtype(dtype, "real floating"))
+        known = _IS_FLOATING[key] = bool(namespace(array).isdtype(array.dtype, "real floating"))
     return known
 
 

@@ -42,7 +42,7 @@ def backward(
             no gradient given, the tape was used up before, or saved memory was written in place.
         ValueError: a gradient's shape is not that of its output.
     """
-    walk = _Walk(outputs, gradients, create_graph, keep=create_graph if retain_graph is None else retain_graph)
+    walk = Walk(outputs, gradients, create_graph, keep=create_graph if retain_graph is None else retain_graph)
     for leaf, gradient in walk.run(None).items():
         if isinstance(leaf, Variable):
             _accumulate(leaf, gradient, copied=leaf in walk.borrowed, create_graph=create_graph)
@@ -79,7 +79,7 @@ def grad(
     for variable in inputs:
         if not variable.requires_grad:
             raise RuntimeError("one of the inputs does not require a gradient")
-    walk = _Walk(outputs, grad_outputs, create_graph, keep)
+    walk = Walk(outputs, grad_outputs, create_graph, keep)
     keys = [variable.node or variable for variable in inputs]
     found = walk.run(set(keys))
     if not allow_unused and any(key not in found for key in keys):
@@ -90,7 +90,7 @@ def grad(
     )
 
 
-class _Walk:
+class Walk:
     """One walk from some outputs; ``borrowed`` are the keys whose gradient may be another's too."""
 
     def __init__(
@@ -111,7 +111,8 @@ class _Walk:
         nodes = _older_nodes(list(self.gradients))
         useful = set() if wanted is None else _on_the_way(nodes, wanted)
         accepted = useful | (wanted or set())
-        with set_grad_enabled(self.create_graph):
+        # Infinities and NaN pass on without a word, as in torch.
+        with set_grad_enabled(self.create_graph), backend.quiet():
             for node in nodes:
                 gradient = self.gradients.pop(node, None)
                 if gradient is None:
@@ -119,18 +120,19 @@ class _Walk:
                 if node.hooks is not None or node.keeper is not None:
                     gradient = _through_hooks(node, gradient)
                 if wanted is None:
-                    self._pass_on(node, gradient, None)
+                    self.pass_on(node, gradient, None)
                     continue
                 if node in wanted:
                     found[node] = gradient
                 if node in useful:
-                    self._pass_on(node, gradient, accepted)
+                    self.pass_on(node, gradient, accepted)
             for leaf in list(self.gradients):
                 if wanted is None or leaf in wanted:
                     found[leaf] = _through_hooks(leaf, self.gradients[leaf])
         return found
 
-    def _pass_on(self, node: Node, gradient: Any, accepted: set[Key] | None) -> None:
+    def pass_on(self, node: Node, gradient: Any, accepted: set[Key] | None) -> None:
+        """Hand the gradient of a node's result to its inputs, or to those that are accepted; None accepts all."""
         if node.edges is None:
             raise RuntimeError(
                 f"the tape of {node.name!r} was used up by an earlier backward: pass retain_graph=True there"

@@ -1,10 +1,6 @@
-"""The affine map, with gradient rules of its own.
+"""The affine map, whose weight lies as [outputs, inputs], so that a unit's weights are one row.
 
-The weight lies as [outputs, inputs], so that a unit's weights are one row. Unusual: a composition of a transposition, a
-product and a sum would give the weight's gradient as a transposed view, and whatever an optimizer does with it then
-strides through memory, at several times the cost. The rules here give it in the weight's own layout.
-
-Shapes: B rows, D inputs, F outputs.
+Shapes: D inputs, F outputs.
 """
 
 import math
@@ -12,30 +8,6 @@ from typing import Any
 
 from kb.autograd import ops
 from kb.autograd.arguments import require_floating
-from kb.autograd.backend import Array
-from kb.autograd.tape import Op
-
-
-def _affine_forward(x: Array, weight: Array, bias: Array) -> Array:
-    out = x @ weight.T
-    out += bias  # into memory that nobody else has seen
-    return out
-
-
-# x_BD, weight_FD, bias_F to [B, F]; the engine sums the bias's gradient over the rows.
-_affine: Op = Op(
-    "linear",
-    _affine_forward,
-    x=lambda g, weight: ops.matmul(g, weight),
-    weight=lambda g, x: ops.matmul(ops.transposed(g, 0, 1), x),
-    bias=lambda g: g,
-)
-_without_bias: Op = Op(
-    "linear",
-    lambda x, weight: x @ weight.T,
-    x=lambda g, weight: ops.matmul(g, weight),
-    weight=lambda g, x: ops.matmul(ops.transposed(g, 0, 1), x),
-)
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002 - torch's name
@@ -63,5 +35,5 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002 - to
         out = ops.matmul(input, weight)
         return out if bias is None else out + bias
     rows = input if len(shape) == 2 else ops.reshape(input, to=(math.prod(shape[:-1]), shape[-1]))
-    out = _without_bias(rows, weight) if bias is None else _affine(rows, weight, bias)
+    out = ops.scores(rows, weight) if bias is None else ops.affine(rows, weight, bias)
     return out if len(shape) == 2 else ops.reshape(out, to=(*shape[:-1], wide[0]))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kb import plotting
-from kb.autograd.backward import Key, _Walk
+from kb.autograd.backward import Key, Walk
 from kb.autograd.graph.tracing import Graph, Vertex, amount, trace
 from kb.autograd.tape import Node, Variable
 
@@ -133,15 +133,15 @@ def step_through(tensor: Variable, names: Mapping[Any, str] | None = None, *, mo
     return Steps(graph, tuple(titles), tuple(values), tuple(map(tuple, gradients)))
 
 
-class _Watched(_Walk):
+class _Watched(Walk):
     """A walk that notes, after each node, which gradients there are."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.seen: list[tuple[Node, dict[Key, Any]]] = []
 
-    def _pass_on(self, node: Node, gradient: Any, accepted: set[Key] | None) -> None:
-        super()._pass_on(node, gradient, accepted)
+    def pass_on(self, node: Node, gradient: Any, accepted: set[Key] | None) -> None:
+        super().pass_on(node, gradient, accepted)
         self.seen.append((node, dict(self.gradients)))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from kb.arguments import require_count
 from kb.autograd import backend
 from kb.autograd.backend import Array
-from kb.autograd.backward import Key, _Walk
+from kb.autograd.backward import Key, Walk
 from kb.autograd.tape import Node, Variable
 
 MOST = 60  # more than this nobody can read
@@ -109,7 +109,7 @@ def trace(
     keys, shapes = _ordered(tensor, most)
     places = {key: place for place, key in enumerate(keys)}
     values = _values(keys, named)
-    walked = _Walk((tensor,), None, create_graph=False, keep=True).run(set(keys)) if gradients else {}
+    walked = Walk((tensor,), None, create_graph=False, keep=True).run(set(keys)) if gradients else {}
     vertices = [
         Vertex(
             name=names[named[key]] if names and key in named else "",

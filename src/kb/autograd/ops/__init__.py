@@ -47,7 +47,7 @@ from kb.autograd.ops.elementwise import (
     where,
 )
 from kb.autograd.ops.indexing import gather, getitem, plain_index, put, scatter, scatter_add
-from kb.autograd.ops.products import einsum, fold, matmul, unfold
+from kb.autograd.ops.products import affine, einsum, fold, matmul, scores, unfold
 from kb.autograd.ops.reductions import (
     amax,
     amin,
@@ -91,6 +91,7 @@ __all__ = [
     "RULES",
     "absolute",
     "add",
+    "affine",
     "amax",
     "amin",
     "astype",
@@ -148,6 +149,7 @@ __all__ = [
     "rsqrt",
     "scatter",
     "scatter_add",
+    "scores",
     "sigmoid",
     "sign",
     "sin",

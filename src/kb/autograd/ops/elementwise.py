@@ -19,10 +19,6 @@ def _float(value: Array) -> Array:
     return value if isinstance(value, int | float) else floating(value)
 
 
-def _zero(xp: Namespace, a: Array) -> Array:
-    return xp.zeros((), dtype=a.dtype, device=backend.device(a))
-
-
 def _divide(xp: Namespace, a: Array, b: Array) -> Array:
     return _float(a) / _float(b)
 
@@ -99,15 +95,14 @@ def _sigmoid(xp: Namespace, a: Array) -> Array:
 
 def _softplus(xp: Namespace, a: Array) -> Array:
     a = floating(a)
-    zero = _zero(xp, a)
-    return xp.maximum(a, zero) + xp.log1p(xp.exp(-xp.abs(a)))
+    return xp.maximum(a, 0.0) + xp.log1p(xp.exp(-xp.abs(a)))
 
 
 sigmoid: Op = Op("sigmoid", _sigmoid, a=lambda g, out: g * out * (1.0 - out))
 softplus: Op = Op("softplus", _softplus, a=lambda g, a: g * sigmoid(a))
 relu: Op = Op(
     "relu",
-    lambda xp, a: xp.maximum(a, _zero(xp, a)),
+    lambda xp, a: xp.maximum(a, 0),
     a=lambda g, out: gate(g, comparing.logical_not(out <= 0)),  # so that NaN passes on what it got
 )
 

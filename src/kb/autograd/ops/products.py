@@ -4,7 +4,8 @@ The gradient of a product is a product, with the gradient of the result in the p
 sum back into the picture are each other's gradient, so that a convolution needs no rule of its own.
 
 Source: Chellapilla, Puri and Simard 2006, section 2 (convolution as a matrix product).
-Shapes: B pictures, C channels, H rows, W columns, I x J places of the kernel in the picture, R x S kernel.
+Shapes: B pictures, C channels, H rows, W columns, I x J places of the kernel in the picture, R x S kernel, D inputs and
+F outputs of a linear map.
 """
 
 import math
@@ -53,6 +54,33 @@ def matmul(a: Any, b: Any) -> Any:
         out = _product(reshape(a, to=(math.prod(left[:-1]), left[-1])), b)
         return reshape(out, to=(*left[:-1], right[-1]))
     return _product(a, b)
+
+
+# What each row x_B of x_BD scores with each row of weight_FD, [B, F]. A transposition and a product would give the
+# weight's gradient as a transposed view, and whatever an optimizer does with it then strides through memory, at several
+# times the cost; these rules give it in the weight's own layout.
+scores: Op = Op(
+    "scores",
+    lambda x, weight: x @ weight.T,
+    x=lambda g, weight: matmul(g, weight),
+    weight=lambda g, x: matmul(transposed(g, 0, 1), x),
+)
+
+
+def _affine(x: Array, weight: Array, bias: Array) -> Array:
+    out = x @ weight.T
+    out += bias  # into memory that nobody else has seen
+    return out
+
+
+# The same plus bias_F; the engine sums the bias's gradient over the rows.
+affine: Op = Op(
+    "linear",
+    _affine,
+    x=lambda g, weight: matmul(g, weight),
+    weight=lambda g, x: matmul(transposed(g, 0, 1), x),
+    bias=lambda g: g,
+)
 
 
 def _einsum_rule(g: Any, place: int, arrays: tuple[Any, ...], terms: tuple[str, ...], out: str) -> Any:
