@@ -33,7 +33,9 @@ _STYLE = f"""\
 .kb-moving .kb-trail {{ width: 3px; height: 3px; margin: -1.5px; opacity: 0.45 }}
 .kb-moving .kb-point {{ width: 11px; height: 11px; margin: -5.5px; background: {plotting.BLUE}; visibility: hidden;
   animation: 0s linear infinite paused }}
-.kb-moving:has(input:checked) .kb-point {{ animation-play-state: running; visibility: visible }}"""
+.kb-moving:has(input:checked) .kb-point {{ animation-play-state: running; visibility: visible }}
+@media (max-width: 480px) {{ .kb-moving .kb-panel {{ zoom: 0.74 }}
+  .kb-moving ul {{ grid-template-columns: repeat(auto-fill, {0.74 * WIDTH:.0f}px) }} }}"""
 
 
 @dataclass(frozen=True)
