@@ -19,7 +19,7 @@ from benchmarks.environments import NotInstalledError
 from benchmarks.foreign.worker import WorkerError
 from benchmarks.measurement import Measurement
 from benchmarks.measurement_record import MEASUREMENT
-from benchmarks.race_record import FEWEST_ROUNDS, RACE
+from benchmarks.race_record import FEWEST_ROUNDS, RACE, shown
 from benchmarks.record import RESULTS, Kind, Record
 from book import notebooks, records
 from kb import runtime, timing
@@ -112,7 +112,7 @@ def summary(kind: Kind, made: Record) -> str:
     """One line of what was found."""
     if kind is RACE:
         each = f"{made['ours_ms_per_unit']:.3g} ms and {made['theirs_ms_per_unit']:.3g} ms per {made['unit']}"
-        return f"ours / theirs = {made['median_ratio']:.2f} ({each})"
+        return f"ours / theirs = {shown(made)} ({each})"
     found = [f"{key} {value:.4g} {made['samples'][key]['unit']}" for key, value in made["medians"].items()]
     found += [f"{key} {value:.3f}" for key, value in made["median_ratios"].items()]
     return ", ".join(found) or f"facts: {', '.join(made['facts'])}"

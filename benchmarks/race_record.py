@@ -33,6 +33,12 @@ def per_second(record: Record, side: str) -> float:
     return 1e3 / float(record[f"{side}_ms_per_unit"])
 
 
+def shown(record: Record) -> str:
+    """The median ratio with two decimals, or with two digits where it is too small for these."""
+    ratio = float(record["median_ratio"])
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
+
 RACE = Kind(
     name="race",
     folder=BENCHMARKS / "races",

@@ -7,7 +7,7 @@ from typing import Any
 from docutils import nodes  # type: ignore[import-untyped]
 from sphinx.util.docutils import SphinxDirective
 
-from benchmarks.race_record import RACE, per_second
+from benchmarks.race_record import RACE, per_second, shown
 from book.notebooks import pages
 from book.site.elements import date, doc_link, element, raw, table
 
@@ -117,7 +117,7 @@ def _race(race: dict[str, Any]) -> list[nodes.Node | str]:
         race["title"],
         _side(race, "ours"),
         _side(race, "theirs"),
-        f"{race['median_ratio']:.2f}, median of {len(race['ours_seconds'])} pairs",
+        f"{shown(race)}, median of {len(race['ours_seconds'])} pairs",
         race["hardware"],
         date(race["date"]),
     ]

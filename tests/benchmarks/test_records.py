@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks.measurement_record import MEASUREMENT
-from benchmarks.race_record import RACE, per_second
+from benchmarks.race_record import RACE, per_second, shown
 from benchmarks.record import RESULTS, Kind, Record, read_all
 
 LARGEST_RECORD = 60_000  # bytes
@@ -123,3 +123,8 @@ def test_a_measurement_that_cannot_be_quoted_says_why(
 ) -> None:
     spoil(good_measurement, measurements)
     assert said in " ".join(measurements.problems(good_measurement))
+
+
+@pytest.mark.parametrize(("ratio", "text"), [(0.898, "0.90"), (1.4, "1.40"), (0.1, "0.10"), (0.000318, "0.00032")])
+def test_a_ratio_is_shown_with_digits_that_say_something(ratio: float, text: str) -> None:
+    assert shown({"median_ratio": ratio}) == text

@@ -4,7 +4,7 @@ from kb.autograd.backward import grad
 from kb.autograd.checking import check_grads
 from kb.autograd.derivatives import hessian, hvp, jacobian
 from kb.autograd.recompute import checkpoint
-from kb.autograd.tape import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from kb.autograd.recording import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from kb.autograd.tensor import Parameter, Tensor, tensor
 
 __all__ = [

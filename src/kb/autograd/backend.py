@@ -20,6 +20,8 @@ Array = Any  # of NumPy, torch, CuPy or any library with the standard's interfac
 Namespace = Any  # its module, in the standard's names
 
 _NAMESPACES: dict[type, Namespace] = {np.ndarray: compat_numpy}
+_sum: Any = np.add.reduce  # what np.sum comes to, at half the price
+_FEW = 256  # numbers; with fewer, what a call costs decides, and not what it does for each of them
 _IS_FLOATING: dict[tuple[type, Any], bool] = {}
 
 
@@ -31,9 +33,11 @@ def namespace(*arrays: Array) -> Namespace:
     """
     found: Namespace = None
     for array in arrays:
-        if isinstance(array, bool | int | float) and not isinstance(array, np.generic):
-            continue
-        module = _NAMESPACES.get(type(array)) or _look_up(array)
+        module = _NAMESPACES.get(type(array))
+        if module is None:
+            if isinstance(array, bool | int | float) and not isinstance(array, np.generic):
+                continue
+            module = _look_up(array)
         if found is not None and module is not found:
             names = " and ".join(sorted({_name(found), _name(module)}))
             raise TypeError(f"arrays of {names} in one operation: convert one of them, nothing is moved silently")
@@ -65,11 +69,15 @@ def boxed(array: Array) -> Array:
 
 def is_view(array: Array) -> bool:
     """Whether an array may share its memory with another one."""
+    if type(array) is np.ndarray:
+        return array.base is not None
     return getattr(array, "_base" if compat.is_torch_array(array) else "base", None) is not None
 
 
 def is_floating(array: Array) -> bool:
     """Whether the numbers of an array are real and floating."""
+    if type(array) is np.ndarray:
+        return array.dtype.kind == "f"
     key = (type(array), array.dtype)  # dtypes of two libraries may have the same hash, and refuse to be compared
     known = _IS_FLOATING.get(key)
     if known is None:
@@ -162,6 +170,13 @@ def add_at(shape: Sequence[int], index: Any, values: Array) -> Array:
         index: What ``result[index]`` would take: slices, integers, integer or boolean arrays.
         values: Of the shape of ``result[index]``.
     """
+    if type(values) is np.ndarray:
+        out = np.zeros(tuple(shape), values.dtype)
+        if has_array(index):
+            np.add.at(out, index, values)
+        else:
+            out[index] = values
+        return out
     xp = namespace(values)
     out = xp.zeros(tuple(shape), dtype=values.dtype, device=device(values))
     if compat.is_torch_namespace(xp) and has_array(index):
@@ -172,8 +187,6 @@ def add_at(shape: Sequence[int], index: Any, values: Array) -> Array:
         return out.view(-1).index_add_(0, flat.reshape(-1), values.reshape(-1)).view(tuple(shape))
     if not has_array(index):
         out[index] = values
-    elif isinstance(out, np.ndarray):
-        np.add.at(out, index, values)
     else:
         xp.add.at(out, index, values)
     return out
@@ -185,13 +198,42 @@ def keep_where(a: Array, keep: Array) -> Array:
     NumPy's ``where`` takes a branch for each number, which costs many times a product with ones and zeros; but the
     product of 0 and infinity is NaN, so that where one came out, the slow way decides.
     """
-    xp = namespace(a)
-    if compat.is_numpy_namespace(xp):
+    if type(a) is not np.ndarray:
+        return namespace(a).where(keep, a, 0.0)
+    if a.size > _FEW:
         with quiet():
             product = a * keep
             if not math.isnan(product.sum()):
                 return product
-    return xp.where(keep, a, 0.0)
+    return np.where(keep, a, a.dtype.type(0))
+
+
+def total(a: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
+    """The sum along some axes; small integers are summed in the default integer, floats stay as they are."""
+    if type(a) is np.ndarray:
+        return _sum(a, axis=axes, keepdims=keepdims)
+    return namespace(a).sum(a, axis=axes, keepdims=keepdims)
+
+
+def reshape(a: Array, to: tuple[int, ...]) -> Array:
+    """The same numbers in another shape, a view where the layout allows it."""
+    return a.reshape(to) if type(a) is np.ndarray else namespace(a).reshape(a, to)
+
+
+def permute(a: Array, order: Sequence[int]) -> Array:
+    """The axes in another order, a view."""
+    return a.transpose(order) if type(a) is np.ndarray else namespace(a).permute_dims(a, order)
+
+
+def spread(a: Array, *, to: tuple[int, ...]) -> Array:
+    """The numbers repeated to a larger shape, to be read only: a view, or a copy where that is cheaper."""
+    if a.shape == to:
+        return a
+    if type(a) is np.ndarray and math.prod(to) <= _FEW:
+        repeated = np.empty(to, a.dtype)
+        repeated[...] = a
+        return repeated
+    return namespace(a).broadcast_to(a, to)
 
 
 def einsum(equation: str, *arrays: Array) -> Array:

@@ -17,7 +17,8 @@ import numpy as np
 from kb.autograd import backend
 from kb.autograd.ops.reductions import sum_to
 from kb.autograd.ops.shaping import astype, clone
-from kb.autograd.tape import Node, Variable, set_grad_enabled
+from kb.autograd.recording import set_grad_enabled
+from kb.autograd.tape import Node, Variable, wrapped
 
 Key = Node | Variable
 
@@ -199,7 +200,8 @@ def _start(output: Variable, gradient: Any, create_graph: bool) -> Any:
     if gradient is None:
         if math.prod(array.shape) != 1:
             raise RuntimeError(f"only a single number has a gradient of its own: shape {array.shape} needs one given")
-        gradient = xp.ones_like(array)
+        one = np.ones(array.shape, array.dtype) if type(array) is np.ndarray else xp.ones_like(array)
+        return output.result_type(one) if create_graph else one
     given = gradient.data if isinstance(gradient, Variable) else gradient
     backend.require_array("gradient", given)
     if tuple(given.shape) != tuple(array.shape):
@@ -278,4 +280,4 @@ def _accumulate(leaf: Variable, gradient: Any, *, copied: bool, create_graph: bo
 def _wrapped(kind: type[Variable], gradient: Any) -> Variable:
     if isinstance(gradient, Variable):
         return gradient
-    return kind(np.asarray(gradient) if isinstance(gradient, np.generic) else gradient)
+    return wrapped(kind, np.asarray(gradient) if isinstance(gradient, np.generic) else gradient)

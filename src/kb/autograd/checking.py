@@ -20,7 +20,8 @@ import numpy as np
 from kb.arguments import is_number, require_count
 from kb.autograd import backend
 from kb.autograd.backward import grad
-from kb.autograd.tape import Variable, enable_grad
+from kb.autograd.recording import enable_grad
+from kb.autograd.tape import Variable
 from kb.autograd.tensor import Tensor
 
 Function = Callable[..., Any]

@@ -15,7 +15,8 @@ from typing import Any
 from kb.autograd import backend, ops
 from kb.autograd.backend import Array
 from kb.autograd.backward import grad
-from kb.autograd.tape import Variable, enable_grad
+from kb.autograd.recording import enable_grad
+from kb.autograd.tape import Variable
 from kb.autograd.tensor import Tensor
 
 Function = Callable[..., Any]

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from kb.autograd.tape import NUMBERS, Node, Variable, enable_grad
+from kb.autograd.recording import enable_grad
+from kb.autograd.tape import NUMBERS, Node, Variable
 
 Function = Callable[..., Any]
 

@@ -13,9 +13,7 @@ Sources: Griewank and Walther 2008, Evaluating Derivatives, section 3.2 (reverse
 """
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from itertools import count
 from typing import Any, NamedTuple, Self
 
@@ -23,11 +21,11 @@ import numpy as np
 
 from kb.autograd import backend
 from kb.autograd.backend import Array
+from kb.autograd.recording import IS_RECORDING
 
 Rule = Callable[..., Any]
 Hook = Callable[[Any], Any]
 Edge = tuple[Any, tuple[int, ...], Any]  # a node or a leaf, the shape and the dtype of its gradient
-_IS_RECORDING = ContextVar("is_recording", default=True)
 NUMBERS = count()  # of nodes, each greater than those before
 
 
@@ -75,6 +73,13 @@ class Variable:
             other.counter = [0]
         self.counter, self.seen = other.counter, other.counter[0]
         return self
+
+
+def wrapped(kind: type[Variable], data: Array) -> Any:
+    """A variable of a class from an array that was made here, and so needs none of the class's checks."""
+    result = kind.__new__(kind)
+    Variable.__init__(result, data)
+    return result
 
 
 class _Way(NamedTuple):
@@ -135,7 +140,7 @@ class Node:
         self.number = next(NUMBERS)
         self.result_type: type[Variable] = Variable
         self.inputs: tuple[Any, ...] = ()
-        self.versions: tuple[int, ...] = ()
+        self.versions: list[int] = []
         self.result: Variable | None = None
         self.hooks: list[Hook] | None = None
         self.keeper: Callable[[], Variable | None] | None = None
@@ -150,10 +155,15 @@ class Node:
         """Let go of everything that was kept."""
         self.inputs, self.result = (), None
 
-    def current_versions(self) -> tuple[int, ...]:
+    def current_versions(self) -> list[int]:
         """How often the memory of each kept variable, and of the result, has been written by now."""
-        held = [value for value in (*self.inputs, self.result) if isinstance(value, Variable)]
-        return tuple([0 if value.counter is None else value.counter[0] for value in held])
+        versions = []
+        for value in self.inputs:
+            if isinstance(value, Variable):
+                versions.append(0 if value.counter is None else value.counter[0])
+        if self.result is not None:
+            versions.append(0 if self.result.counter is None else self.result.counter[0])
+        return versions
 
 
 class Op:
@@ -210,12 +220,10 @@ class Op:
             return data
         if isinstance(data, np.generic):  # NumPy's reductions give scalars, which have no memory to write to
             data = np.asarray(data)
-        kind = first.result_type
-        result = kind.__new__(kind)
-        Variable.__init__(result, data)  # at once: what an operation gave needs none of a subclass's checks
+        result = wrapped(first.result_type, data)
         if self.view:
             result.share_memory_of(first)
-        if mask and self._rules and _IS_RECORDING.get() and backend.is_floating(data):
+        if mask and self._rules and IS_RECORDING.get() and backend.is_floating(data):
             self._record(mask, inputs, arrays, keywords, result)
         return result
 
@@ -273,28 +281,3 @@ class Op:
             else:
                 raise ValueError(f"{self.name}: a gradient rule asks for {name!r}, which there is not")
         return _Way(place, rule, takes_result, tuple(wanted))
-
-
-@contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Within it, operations are remembered or not."""
-    token = _IS_RECORDING.set(enabled)
-    try:
-        yield
-    finally:
-        _IS_RECORDING.reset(token)
-
-
-def no_grad() -> Any:
-    """A context, or a decorator, in which no operation is remembered."""
-    return set_grad_enabled(False)
-
-
-def enable_grad() -> Any:
-    """A context, or a decorator, in which operations are remembered, inside of :func:`no_grad` too."""
-    return set_grad_enabled(True)
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations on variables that require a gradient are remembered now."""
-    return _IS_RECORDING.get()

@@ -8,7 +8,8 @@ index instead, ``x[0] = y``, which the tape understands.
 from typing import Any, Self
 
 from kb.autograd import backend, ops
-from kb.autograd.tape import Variable, is_grad_enabled
+from kb.autograd.recording import is_grad_enabled
+from kb.autograd.tape import Variable
 
 
 class WritingMethods(Variable):

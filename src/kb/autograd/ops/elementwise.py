@@ -103,7 +103,7 @@ softplus: Op = Op("softplus", _softplus, a=lambda g, a: g * sigmoid(a))
 relu: Op = Op(
     "relu",
     lambda xp, a: xp.maximum(a, 0),
-    a=lambda g, out: gate(g, comparing.logical_not(out <= 0)),  # so that NaN passes on what it got
+    a=lambda g, out: gate(g, ~(out <= 0)),  # so that NaN passes on what it got
 )
 
 # Where both are equal, each gets half of the gradient.

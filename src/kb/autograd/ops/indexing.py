@@ -63,6 +63,8 @@ def plain_index(a: Any, index: Any) -> Any:
     Raises:
         TypeError: an index that is no integer, slice, None, ``...``, or array or list of integers or booleans.
     """
+    if type(index) is int or type(index) is slice:
+        return index
     if isinstance(index, tuple):
         return tuple(plain_index(a, place) for place in index)
     if isinstance(index, Variable):

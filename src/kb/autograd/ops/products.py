@@ -40,6 +40,8 @@ def matmul(a: Any, b: Any) -> Any:
         left, right = tuple(a.shape), tuple(b.shape)
     except AttributeError as error:
         raise TypeError(f"matmul of a {type(a).__name__} and a {type(b).__name__}: wanted arrays or tensors") from error
+    if len(left) == 2 == len(right) and left[1] == right[0]:
+        return _product(a, b)
     if not left or not right or left[-1] != right[-2 if len(right) > 1 else 0]:
         raise ValueError(
             f"matmul of {left} and {right}: the last size on the left must be the last but one on the right"

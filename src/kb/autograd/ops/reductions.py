@@ -26,26 +26,24 @@ def _kept(shape: Sequence[int], axis: Axes) -> tuple[int, ...]:
 
 def _spread(reduced: Array, shape: Sequence[int], axis: Axes, keepdims: bool) -> Array:
     """What a reduction gave, seen in the shape of what it was given."""
-    if not keepdims:
+    if not keepdims and axis is not None:
         reduced = reshape(reduced, to=_kept(shape, axis))
-    return broadcast_to(reduced, to=tuple(shape))
+    repeat = broadcast_to if isinstance(reduced, Variable) else backend.spread
+    return repeat(reduced, to=tuple(shape))
 
 
-def _sum(xp: Namespace, a: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
+def _sum(a: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     axes = all_axes(axis, a.ndim)
-    if not axes:
-        return backend.copy(a)
-    # The standard sums small integers in the default integer; floats stay as they are.
-    return xp.sum(a, axis=axes, keepdims=keepdims)
+    return backend.total(a, axes, keepdims) if axes else backend.copy(a)
 
 
-def _sum_to(xp: Namespace, a: Array, *, to: tuple[int, ...]) -> Array:
+def _sum_to(a: Array, *, to: tuple[int, ...]) -> Array:
     extra = a.ndim - len(to)
     axes = (*range(extra), *(extra + i for i, size in enumerate(to) if size == 1 and a.shape[extra + i] != 1))
     if not axes:
         return backend.copy(a)
-    total = xp.sum(a, axis=axes)
-    return total if total.shape == to else xp.reshape(total, to)
+    total = backend.total(a, axes)
+    return total if total.shape == to else backend.namespace(a).reshape(total, to)
 
 
 sum: Op = Op("sum", _sum, a=lambda g, shape, axis, keepdims: _spread(g, shape, axis, keepdims))  # noqa: A001 - torch's name
@@ -59,9 +57,8 @@ def sum_to(a: Any, *, shape: Sequence[int]) -> Any:
 
 def mean(a: Any, *, axis: Axes = None, keepdims: bool = False) -> Any:
     """The mean along the axes; NaN of no numbers."""
-    axes = all_axes(axis, len(a.shape))
-    count = math.prod(a.shape[place] for place in axes)
-    total = sum(_floated(a), axis=axes, keepdims=keepdims)
+    count = math.prod(a.shape if axis is None else [a.shape[place] for place in all_axes(axis, len(a.shape))])
+    total = sum(_floated(a), axis=axis, keepdims=keepdims)
     return total * (1.0 / count) if count else total + math.nan
 
 

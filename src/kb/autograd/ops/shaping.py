@@ -24,13 +24,13 @@ def _flip(xp: Namespace, a: Array, *, axis: Any) -> Array:
 
 reshape: Op = Op(
     "reshape",
-    lambda xp, a, *, to: xp.reshape(a, to),
+    lambda a, *, to: backend.reshape(a, to),
     view=True,
     a=lambda g, shape: reshape(g, to=shape),
 )
 permute: Op = Op(
     "permute",
-    lambda xp, a, *, order: xp.permute_dims(a, order),
+    lambda a, *, order: backend.permute(a, order),
     view=True,
     a=lambda g, order: permute(g, order=_undo(order)),
 )
@@ -198,10 +198,11 @@ def resolved_shape(shape: Sequence[int], size: int) -> tuple[int, ...]:
     Raises:
         ValueError: there is more than one -1, or the sizes do not multiply to ``size``.
     """
-    known = math.prod(one for one in shape if one != -1)
-    if shape.count(-1) > 1 or any(one < -1 for one in shape):
+    gaps = shape.count(-1)
+    if gaps > 1 or min(shape, default=0) < -1:
         raise ValueError(f"a shape may have one -1 and no other negative size, got {tuple(shape)}")
-    if -1 in shape:
+    known = abs(math.prod(shape))  # of the sizes but -1, which turns the sign alone
+    if gaps:
         if known == 0 or size % known:
             raise ValueError(f"{size} numbers do not fit the shape {tuple(shape)}")
         return tuple(size // known if one == -1 else one for one in shape)

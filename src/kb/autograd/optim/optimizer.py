@@ -14,7 +14,7 @@ from typing import Any
 from kb.autograd.backend import Array, namespace, quiet
 from kb.autograd.optim.parameters import array_of, arrays_of, note_write, require_parameter
 from kb.autograd.optim.saved_state import check_layout, place_states
-from kb.autograd.tape import enable_grad
+from kb.autograd.recording import enable_grad
 
 
 class Optimizer:
