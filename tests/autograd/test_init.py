@@ -42,7 +42,10 @@ def test_init_has_torchs_variances() -> None:
         ("kaiming_uniform_", {"nonlinearity": "relu"}),
         ("kaiming_uniform_", {"a": 0.5, "mode": "fan_out"}),
         ("kaiming_uniform_", {"nonlinearity": "linear"}),
+        ("kaiming_normal_", {"nonlinearity": "relu"}),
+        ("kaiming_normal_", {"a": 0.5, "mode": "fan_out"}),
         ("xavier_uniform_", {"gain": 2.0}),
+        ("xavier_normal_", {"gain": 2.0}),
         ("normal_", {"mean": 1.0, "std": 0.02}),
         ("uniform_", {"a": -1.0, "b": 3.0}),
     ):
@@ -50,7 +53,7 @@ def test_init_has_torchs_variances() -> None:
         getattr(theirs.init, name)(reference, **options)
         assert weight.data.std() == pytest.approx(float(reference.std()), rel=0.02)
         assert weight.data.mean() == pytest.approx(float(reference.mean()), abs=0.03)
-        if name != "normal_":
+        if "normal" not in name:
             assert np.abs(weight.data).max() == pytest.approx(float(reference.abs().max()), rel=0.01)
     moved = ours.init.normal_(Tensor(torch.zeros(3, 4)), generator=generator())
     assert np.allclose(moved.numpy(), ours.init.normal_(Tensor(np.zeros((3, 4))), generator=generator()).numpy())

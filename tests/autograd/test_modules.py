@@ -1,6 +1,7 @@
 """Modules: the tree has torch's names; modes, moves between libraries, loading, initial values, refusals."""
 
 import copy
+import math
 from collections import OrderedDict
 from typing import Any
 
@@ -280,6 +281,8 @@ def test_what_is_registered_by_name() -> None:
         (lambda: ours.init.kaiming_uniform_(Tensor(np.ones(3))), ValueError, "shape"),
         (lambda: ours.init.kaiming_uniform_(Tensor(numbers(2, 2)), mode="both"), ValueError, "mode"),
         (lambda: ours.init.kaiming_uniform_(Tensor(numbers(2, 2)), nonlinearity="x"), ValueError, "nonlinearity"),
+        (lambda: ours.init.kaiming_normal_(Tensor(np.ones(3))), ValueError, "shape"),
+        (lambda: ours.init.xavier_normal_(Tensor(numbers(2, 2)), gain=math.nan), ValueError, "gain"),
         (lambda: ours.init.normal_(Tensor(np.ones(3)), std=-1), ValueError, "std"),
     ],
 )

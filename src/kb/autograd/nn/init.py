@@ -51,13 +51,18 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
-    """Uniform numbers of variance gain² 2 / (inputs + outputs); returns the tensor.
+    """Uniform numbers of variance 2 gain² / (inputs + outputs); returns the tensor.
 
     Raises:
-        ValueError: the tensor has fewer than two axes.
+        ValueError: the tensor has fewer than two axes, or the gain is no finite number of at least 0.
     """
-    bound = gain * math.sqrt(6 / sum(fans(tensor)))
+    bound = math.sqrt(3) * _xavier(tensor, gain)
     return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+    """Normal numbers of variance 2 gain² / (inputs + outputs); otherwise as :func:`xavier_uniform_`."""
+    return normal_(tensor, 0.0, _xavier(tensor, gain), generator)
 
 
 def kaiming_uniform_(
@@ -82,13 +87,19 @@ def kaiming_uniform_(
     Raises:
         ValueError: the tensor has fewer than two axes, or a word is unknown.
     """
-    gains = {"leaky_relu": math.sqrt(2 / (1 + a * a)), "relu": math.sqrt(2), "linear": 1.0}
-    if nonlinearity not in gains:
-        raise ValueError(f"nonlinearity must be one of {', '.join(gains)}, got {nonlinearity!r}")
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
-    bound = gains[nonlinearity] * math.sqrt(3 / fans(tensor)[mode == "fan_out"])
+    bound = math.sqrt(3) * _kaiming(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator = None,
+) -> Tensor:
+    """Normal numbers of variance gain² / inputs; otherwise as :func:`kaiming_uniform_`."""
+    return normal_(tensor, 0.0, _kaiming(tensor, a, mode, nonlinearity), generator)
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
@@ -102,6 +113,23 @@ def fans(tensor: Tensor) -> tuple[int, int]:
         raise ValueError(f"a weight [outputs, inputs, ...] is wanted, got shape {shape}")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
+
+
+def _xavier(tensor: Tensor, gain: float) -> float:
+    """The standard deviation of Glorot and Bengio."""
+    require_real("gain", gain, least=0)
+    return gain * math.sqrt(2 / sum(fans(tensor)))
+
+
+def _kaiming(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    """The standard deviation of He and others."""
+    require_real("a", a)
+    gains = {"leaky_relu": math.sqrt(2 / (1 + a * a)), "relu": math.sqrt(2), "linear": 1.0}
+    if nonlinearity not in gains:
+        raise ValueError(f"nonlinearity must be one of {', '.join(gains)}, got {nonlinearity!r}")
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    return gains[nonlinearity] / math.sqrt(fans(tensor)[mode == "fan_out"])
 
 
 def _generator(generator: Generator) -> np.random.Generator:
