@@ -15,13 +15,14 @@ from typing import Any, Self
 from kb.autograd import backend
 from kb.autograd.backward import backward
 from kb.autograd.methods.arithmetic import ArithmeticMethods
+from kb.autograd.methods.named import NamedMethods
 from kb.autograd.methods.reducing import ReducingMethods
 from kb.autograd.methods.shaping import ShapingMethods
 from kb.autograd.methods.writing import WritingMethods
 from kb.autograd.tape import Variable
 
 
-class Tensor(ArithmeticMethods, ReducingMethods, ShapingMethods, WritingMethods):
+class Tensor(ArithmeticMethods, ReducingMethods, ShapingMethods, NamedMethods, WritingMethods):
     """An array with a gradient.
 
     Args:
