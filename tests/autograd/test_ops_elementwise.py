@@ -227,3 +227,10 @@ def test_logic_of_masks(against_torch: Any) -> None:
     x = np.array([-1.0, 0.5, 2.0])
     against_torch.same(lambda x: (x > 0) & (x < 1), lambda x: (x > 0) & (x < 1), x)
     against_torch.same(lambda x: (x < 0) | (x > 1), lambda x: (x < 0) | (x > 1), x)
+
+
+def test_a_flat_function_gives_no_gradient_to_an_infinite_one_as_in_torch(against_torch: Any) -> None:
+    x = np.array([-np.inf, -2.0, np.inf])
+    for name in ("abs", "sign", "floor"):
+        function = lambda x, name=name: getattr(x, name)() ** 3  # noqa: E731
+        against_torch.same(function, function, x)

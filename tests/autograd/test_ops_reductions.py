@@ -165,3 +165,11 @@ def test_sums_of_truths_and_all_and_any(against_torch: Any) -> None:
     assert not (x > 0).all()
     assert (x > 2).any()
     assert not (x > 5).any()
+
+
+def test_an_infinite_extreme_passes_its_gradient_on_as_in_torch(against_torch: Any) -> None:
+    x = np.array([[-0.6, 0.6], [np.inf, 0.4], [-np.inf, -np.inf]])
+    for name in ("amax", "amin"):
+        against_torch.same(
+            lambda x, name=name: getattr(x, name)(1).exp(), lambda x, name=name: getattr(x, name)(1).exp(), x
+        )

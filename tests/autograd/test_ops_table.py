@@ -315,7 +315,7 @@ CASES: dict[str, Case] = {
     "not": logic(ops.logical_not, torch.logical_not, 1),
     **{f.__name__: unary(f) for f in (torch.isnan, torch.isfinite, torch.neg, torch.abs, torch.relu, torch.tanh)},
     **{f.__name__: unary(f) for f in (torch.exp, torch.expm1, torch.sin, torch.cos, torch.erf, torch.sigmoid)},
-    **{f.__name__: unary(f) for f in (torch.sign, torch.floor, torch.ceil, torch.round)},
+    **{f.__name__: unary(f) for f in (torch.sign, torch.floor, torch.ceil, torch.round, torch.zeros_like)},
     **{f.__name__: unary(f, 0.1, 3.0) for f in (torch.log, torch.sqrt, torch.rsqrt)},
     "root": unary(torch.sqrt, 0.1, 3.0, "root"),
     "log1p": unary(torch.log1p, -0.8),

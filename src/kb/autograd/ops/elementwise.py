@@ -80,11 +80,12 @@ tan: Op = Op("tan", lambda xp, a: xp.tan(floating(a)), a=lambda g, out: g * (out
 tanh: Op = Op("tanh", lambda xp, a: xp.tanh(floating(a)), a=lambda g, out: g * (1.0 - out * out))
 erf: Op = Op("erf", lambda a: backend.erf(floating(a)), a=lambda g, a: g * exp(-a * a) * (2 / math.sqrt(math.pi)))
 absolute: Op = Op("abs", lambda xp, a: xp.abs(a), a=lambda g, a: g * sign(a))
-# Flat but for their steps: the gradient is zero, as in torch.
-sign: Op = Op("sign", _sign, a=lambda g: g * 0.0)
-floor: Op = Op("floor", lambda xp, a: xp.floor(a), a=lambda g: g * 0.0)
-ceil: Op = Op("ceil", lambda xp, a: xp.ceil(a), a=lambda g: g * 0.0)
-round: Op = Op("round", lambda xp, a: xp.round(a), a=lambda g: g * 0.0)  # noqa: A001 - torch's name
+# Flat but for their steps: the gradient is zero whatever comes, as in torch.
+_zeros: Op = Op("zeros_like", lambda xp, a: xp.zeros_like(a))
+sign: Op = Op("sign", _sign, a=lambda g: _zeros(g))
+floor: Op = Op("floor", lambda xp, a: xp.floor(a), a=lambda g: _zeros(g))
+ceil: Op = Op("ceil", lambda xp, a: xp.ceil(a), a=lambda g: _zeros(g))
+round: Op = Op("round", lambda xp, a: xp.round(a), a=lambda g: _zeros(g))  # noqa: A001 - torch's name
 
 
 def _sigmoid(xp: Namespace, a: Array) -> Array:

@@ -102,7 +102,7 @@ def norm(a: Any, *, axis: Axes = None, keepdims: bool = False) -> Any:
 
 def _extreme_rule(g: Array, out: Array, a: Array, shape: tuple[int, ...], axis: Axes, keepdims: bool) -> Array:
     """Numbers that are equally extreme share the gradient equally."""
-    hit = where(a == _spread(out, shape, axis, keepdims), 1.0, _spread(g, shape, axis, keepdims) * 0.0)
+    hit = astype(a == _spread(out, shape, axis, keepdims), dtype=g.dtype)
     return _spread(g, shape, axis, keepdims) * hit / sum(hit, axis=axis, keepdims=True)
 
 
