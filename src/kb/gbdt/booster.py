@@ -1,0 +1,129 @@
+"""Boosting: round after round, a tree on the derivatives of the loss at the scores so far.
+
+Sources: Friedman 2001, Greedy Function Approximation; Ke et al. 2017, LightGBM, algorithm 2 (GOSS).
+Shapes: N rows, F features, C trees a round, T rounds, R rows of a tree.
+"""
+
+# Fields end in their shapes.
+# ruff: noqa: N815
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kb.gbdt.binning.mapper import Mapper
+from kb.gbdt.bins import Bins
+from kb.gbdt.engine import NumpyEngine
+from kb.gbdt.grower import Grown, grow
+from kb.gbdt.losses.loss import Loss
+from kb.gbdt.prediction import leaf_of_bins
+from kb.gbdt.row_sampling import RowSampling
+from kb.gbdt.tree import Model, Tree
+
+
+@dataclass(frozen=True)
+class Round:
+    """What is told of a round.
+
+    Attributes:
+        number: From 0.
+        model: As it is after the round.
+        scores_NC: Of the training rows.
+    """
+
+    number: int
+    model: Model
+    scores_NC: np.ndarray
+
+
+@dataclass(frozen=True)
+class Training:
+    """What boosting is given.
+
+    Attributes:
+        bins: The training data.
+        mappers: How it was put in bins.
+        targets_N: What is to be predicted.
+        loss: Of the scores.
+        engine: What grows the trees.
+        learning_rate: By what each tree is multiplied.
+        weights_N: Of the rows; None for all alike.
+        init_scores_NC: Where scores start, instead of at the loss's constant.
+        rows: Chooses the rows of a tree; None for all.
+        features: Gives the features of the next tree as a mask; None for all.
+    """
+
+    bins: Bins
+    mappers: list[Mapper]
+    targets_N: np.ndarray
+    loss: Loss
+    engine: NumpyEngine
+    learning_rate: float
+    weights_N: np.ndarray | None = None
+    init_scores_NC: np.ndarray | None = None
+    rows: RowSampling | None = None
+    features: Callable[[], np.ndarray] | None = None
+
+
+def boost(training: Training, rounds: int, after: Sequence[Callable[[Round], bool]] = ()) -> Model:
+    """Fit trees to the derivatives of a loss, one round after another.
+
+    Args:
+        training: Data, loss and rules.
+        rounds: The most of them.
+        after: Called with each round; boosting ends where one gives true.
+    """
+    N, C, loss = len(training.targets_N), training.loss.classes, training.loss
+    start_C, scores_NC = np.zeros(C), training.init_scores_NC
+    if scores_NC is None:
+        start_C = loss.start(training.targets_N, training.weights_N)
+    scores_NC = np.tile(start_C, (N, 1)) if scores_NC is None else scores_NC.copy()
+    model = Model(training.mappers, classes=C)
+    for number in range(rounds):
+        derivatives = loss.derivatives(scores_NC, training.targets_N, training.weights_N)
+        chosen_R, factors_N = np.arange(N), None
+        if training.rows is not None:
+            chosen_R, factors_N = training.rows.choose(number, *derivatives)
+        trees = []
+        for c in range(C):
+            columns = [values_NC[:, c] * (1 if factors_N is None else factors_N) for values_NC in derivatives]
+            tree = _tree(training, columns, scores_NC[:, c], chosen_R)
+            if number == 0:
+                tree.shift(start_C[c])
+            trees.append(tree)
+        model.trees.append(trees)
+        told = Round(number, model, scores_NC)
+        if any([call(told) for call in after]):  # noqa: C419 - each is told of it
+            break
+    return model
+
+
+def _tree(training: Training, derivatives: list[np.ndarray], scores_N: np.ndarray, rows_R: np.ndarray) -> Tree:
+    """Grow one tree, and add what it says to the scores."""
+    engine = training.engine
+    open_F = np.ones(len(training.mappers), bool) if training.features is None else training.features()
+    grown = grow(engine, training.mappers, engine.to_fixed_point(*derivatives), rows_R, open_F)
+    if training.loss.renews:
+        _renew(grown, engine, training.loss, training.targets_N - scores_N, training.weights_N)
+    grown.tree.scale(training.learning_rate)
+    _add(grown, engine, training.bins, scores_N, len(rows_R) < len(scores_N))
+    return grown.tree
+
+
+def _renew(
+    grown: Grown, engine: NumpyEngine, loss: Loss, residuals_N: np.ndarray, weights_N: np.ndarray | None
+) -> None:
+    """Let each leaf say what the loss wants of the residuals of its rows."""
+    for leaf, (start, stop) in enumerate(zip(grown.starts_L, grown.stops_L, strict=True)):
+        rows_R = engine.order_R[start:stop]
+        weights_R = None if weights_N is None else weights_N[rows_R]
+        grown.tree.leaf_value_L[leaf] = loss.renew(residuals_N[rows_R], weights_R)
+
+
+def _add(grown: Grown, engine: NumpyEngine, bins: Bins, scores_N: np.ndarray, some_left_out: bool) -> None:
+    """Add what the tree says to the scores of all rows, those that it did not see included."""
+    if some_left_out:
+        scores_N += grown.tree.leaf_value_L[leaf_of_bins(grown.tree, bins)]
+    else:
+        engine.add(scores_N, grown.tree.leaf_value_L, grown.starts_L, grown.stops_L)

@@ -1,0 +1,94 @@
+"""The engine for the CPU: the rows' work in compiled loops on all cores."""
+
+import numpy as np
+
+from kb.gbdt import histogram_numba, rows_numba, splitting_numba
+from kb.gbdt.bins import Bins, aligned
+from kb.gbdt.engine import NumpyEngine
+from kb.gbdt.fixed_point import FixedPoint
+from kb.gbdt.parameters import TreeParameters
+from kb.gbdt.splitting import Split, Sums
+
+
+class NumbaEngine(NumpyEngine):
+    """The same answers as :class:`kb.gbdt.engine.NumpyEngine`, sooner.
+
+    Args:
+        bins: The training data.
+        parameters: By which trees grow.
+        monotone_F: 1, -1 or 0 for each feature.
+        threads: How many work at a time.
+    """
+
+    def __init__(self, bins: Bins, parameters: TreeParameters, monotone_F: np.ndarray, threads: int) -> None:
+        super().__init__(bins, parameters, monotone_F)
+        self.threads = threads
+        N, P = bins.rows_NP.shape
+        self.words_NW = bins.rows_NP.view(np.uint32) if bins.rows_NP.dtype == np.uint8 else None
+        self.parts_VPB2 = aligned((threads, P, bins.width, 2), np.int64)
+        self.spare_N = np.empty(N, np.int32)
+        self.counts_V = np.zeros(threads, np.int64)
+        F = len(bins.bins_F)
+        self.found_F4, self.gain_F = np.zeros((F, 4), np.int64), np.zeros(F)
+        self.rules = splitting_numba.Rules(
+            parameters.min_child_samples,
+            float(parameters.min_child_weight),
+            float(parameters.min_split_gain),
+            float(parameters.reg_alpha),
+            float(parameters.reg_lambda),
+        )
+        self.constrained = bool(monotone_F.any())
+
+    def to_fixed_point(self, gradients_N: np.ndarray, hessians_N: np.ndarray) -> FixedPoint:
+        """The derivatives as integers; see :func:`kb.gbdt.fixed_point.to_fixed_point`."""
+        rows_numba.use_threads(self.threads)
+        return rows_numba.to_fixed_point(gradients_N, hessians_N)
+
+    def begin(self, fixed: FixedPoint, rows_R: np.ndarray) -> None:
+        """Start a tree on some rows."""
+        rows_numba.use_threads(self.threads)
+        super().begin(fixed, rows_R)
+
+    def add(self, scores_N: np.ndarray, values_L: np.ndarray, starts_L: np.ndarray, stops_L: np.ndarray) -> None:
+        """Add the value of each leaf to the scores of its rows, which lie from one place of the order to another."""
+        order = np.argsort(starts_L)
+        rows_numba.add(scores_N, self.order_R, values_L[order], stops_L[order], self.threads)
+
+    def histogram(self, start: int, stop: int) -> np.ndarray:
+        """The histogram of the rows from one place to another, int64 [F, B, 2]."""
+        small_FB2 = self._zeros()
+        self._fill(start, stop)
+        histogram_numba.settle(self.parts_VPB2, self.bins.bins_F, small_FB2, small_FB2, False)
+        return small_FB2
+
+    def siblings(self, parent_FB2: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """The histogram of some rows of a leaf, and that of its others, for which the parent's is given up."""
+        small_FB2 = self._zeros()
+        self._fill(start, stop)
+        histogram_numba.settle(self.parts_VPB2, self.bins.bins_F, small_FB2, parent_FB2, True)
+        return small_FB2, parent_FB2
+
+    def thresholds(
+        self, histogram_FB2: np.ndarray, sums: Sums
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The best threshold of each feature; see :func:`kb.gbdt.splitting.best_thresholds`."""
+        splitting_numba.search(
+            histogram_FB2, *self.shape, self.constrained, sums, self.rules, self.found_F4, self.gain_F
+        )
+        found_F4 = self.found_F4
+        return self.gain_F.copy(), found_F4[:, 0], found_F4[:, 1], found_F4[:, 2:]
+
+    def divide(self, split: Split, start: int, stop: int) -> int:
+        """Put the rows that go left first, each side in the order in which it was; returns how many go left."""
+        column_N = self.bins.columns_FN[split.feature]
+        left_B = self.goes_left(split)
+        return int(rows_numba.divide(column_N, self.order_R, self.spare_N, start, stop, left_B, self.counts_V))
+
+    def _zeros(self) -> np.ndarray:
+        return np.zeros((len(self.bins.bins_F), self.bins.width, 2), np.int64)
+
+    def _fill(self, start: int, stop: int) -> None:
+        if self.words_NW is not None:
+            histogram_numba.fill_words(self.words_NW, self.fixed.pairs_N2, self.order_R, start, stop, self.parts_VPB2)
+        else:
+            histogram_numba.fill(self.bins.rows_NP, self.fixed.pairs_N2, self.order_R, start, stop, self.parts_VPB2)

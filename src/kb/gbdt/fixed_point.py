@@ -1,0 +1,66 @@
+"""Gradients as integers, so that their sums do not depend on the order in which they are added.
+
+Floating-point addition rounds, so a histogram that is filled by two threads, by a GPU or from shuffled rows differs in
+its last digits, and where two splits are nearly equal a different tree grows. Sums of 64-bit integers are exact. Each
+round has its own scale, a power of two, chosen such that no sum over all rows can overflow; multiplying by it is exact,
+and what is rounded away is below the last digit of the largest gradient by some twenty binary places.
+
+Source: Shi et al. 2022, Quantized Training of Gradient Boosting Decision Trees, for integer histograms (there with few
+bits, for speed).
+Shapes: N rows.
+"""
+
+# Fields end in their shapes.
+# ruff: noqa: N815
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+BITS = 62  # of a sum, besides its sign; one is left free, so that two such sums can be subtracted
+
+
+class FixedPoint(NamedTuple):
+    """Gradients and second derivatives of a round, as integers.
+
+    Attributes:
+        pairs_N2: int64, gradient and second derivative of each row, side by side as the histogram reads them.
+        unit_gradient: What 1 stands for in the first column, a power of two.
+        unit_hessian: The same for the second column.
+    """
+
+    pairs_N2: np.ndarray
+    unit_gradient: float
+    unit_hessian: float
+
+
+def to_fixed_point(gradients_N: np.ndarray, hessians_N: np.ndarray) -> FixedPoint:
+    """Write gradients and second derivatives as integers.
+
+    Args:
+        gradients_N: Finite numbers.
+        hessians_N: Finite numbers.
+
+    Raises:
+        ValueError: shapes differ, there are no rows, or a number is not finite.
+    """
+    if gradients_N.ndim != 1 or gradients_N.shape != hessians_N.shape or not len(gradients_N):
+        raise ValueError(f"two vectors of one length are wanted, got {gradients_N.shape} and {hessians_N.shape}")
+    pairs_N2 = np.empty((len(gradients_N), 2), np.int64)
+    units = []
+    for column, values_N in enumerate((gradients_N, hessians_N)):
+        largest = float(np.max(np.abs(values_N)))
+        if not math.isfinite(largest):
+            raise ValueError(f"{('gradients', 'hessians')[column]} must be finite, the largest is {largest}")
+        exponent = scale_exponent(largest, len(values_N))
+        np.rint(np.ldexp(values_N.astype(np.float64), exponent), out=pairs_N2[:, column], casting="unsafe")
+        units.append(math.ldexp(1.0, -exponent))
+    return FixedPoint(pairs_N2, *units)
+
+
+def scale_exponent(largest: float, rows: int) -> int:
+    """The largest k for which the sum of ``rows`` numbers up to ``largest`` times 2^k stays below 2^BITS."""
+    if largest == 0:
+        return 0
+    return BITS - math.frexp(largest)[1] - math.frexp(rows)[1]

@@ -1,0 +1,7 @@
+"""Losses by LightGBM's names of objectives."""
+
+from kb.gbdt.losses.classification import Logistic, Softmax
+from kb.gbdt.losses.loss import Loss
+from kb.gbdt.losses.regression import Absolute, Huber, Poisson, Quantile, Squared
+
+__all__ = ["Absolute", "Huber", "Logistic", "Loss", "Poisson", "Quantile", "Softmax", "Squared"]

@@ -1,0 +1,71 @@
+"""Going down a tree: by bins while it is trained, by values afterwards.
+
+All rows take a step at a time, so there are as many array operations as the tree is deep, and no recursion. The fast
+one for values is in ``prediction_numba``.
+
+Shapes: N rows, F features, K nodes.
+"""
+
+import numpy as np
+
+from kb.gbdt.bins import Bins
+from kb.gbdt.tree import Model, Tree
+
+
+def leaf_of(tree: Tree, values_NF: np.ndarray, missing_F: np.ndarray) -> np.ndarray:
+    """The leaf that each row of values comes to, int64 [N].
+
+    Args:
+        tree: Of K nodes.
+        values_NF: Floats, NaN where missing.
+        missing_F: For which features NaN is missing; for others it counts as 0.
+    """
+    node_N = np.zeros(len(values_NF), np.int64) if len(tree.feature_K) else np.full(len(values_NF), -1)
+    rows = np.arange(len(values_NF))
+    while True:
+        inside = rows[node_N[rows] >= 0]
+        if not len(inside):
+            return -1 - node_N
+        rows, node = inside, node_N[inside]
+        feature = tree.feature_K[node]
+        value = values_NF[inside, feature]
+        missing = np.isnan(value)
+        left = np.where(missing & ~missing_F[feature], 0.0, value) <= tree.threshold_K[node]
+        left = np.where(missing & missing_F[feature], tree.missing_left_K[node], left)
+        by_category = np.isnan(tree.threshold_K[node])
+        for place in np.unique(tree.bin_K[node[by_category]]):
+            these = by_category & (tree.bin_K[node] == place)
+            left[these] = np.isin(value[these], tree.categories[place][1])
+        node_N[inside] = np.where(left, tree.left_K[node], tree.right_K[node])
+
+
+def leaf_of_bins(tree: Tree, bins: Bins) -> np.ndarray:
+    """The leaf that each row of the training data comes to, int64 [N]."""
+    N = bins.columns_FN.shape[1]
+    leaf_N = np.zeros(N, np.int64)
+    waiting = [(0, np.arange(N))] if len(tree.feature_K) else []
+    while waiting:
+        node, rows = waiting.pop()
+        bin_R = bins.columns_FN[tree.feature_K[node], rows]
+        if np.isnan(tree.threshold_K[node]):
+            left = np.isin(bin_R, tree.categories[tree.bin_K[node]][0])
+        else:
+            left = bin_R <= tree.bin_K[node]
+            if bins.missing_F[tree.feature_K[node]]:
+                left[bin_R == bins.bins_F[tree.feature_K[node]] - 1] = tree.missing_left_K[node]
+        for child, chosen in ((tree.left_K[node], rows[left]), (tree.right_K[node], rows[~left])):
+            if child < 0:
+                leaf_N[chosen] = -1 - child
+            else:
+                waiting.append((int(child), chosen))
+    return leaf_N
+
+
+def raw_scores(model: Model, values_NF: np.ndarray, rounds: int) -> np.ndarray:
+    """The sums of the first rounds' trees, float64 [N, C]."""
+    missing_F = np.array([mapper.has_missing for mapper in model.mappers], bool)
+    scores_NC = np.zeros((len(values_NF), model.classes))
+    for trees in model.trees[:rounds]:
+        for c, tree in enumerate(trees):
+            scores_NC[:, c] += tree.leaf_value_L[leaf_of(tree, values_NF, missing_F)]
+    return scores_NC
