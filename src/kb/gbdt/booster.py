@@ -7,7 +7,7 @@ Shapes: N rows, F features, C trees a round, T rounds, R rows of a tree.
 # Fields end in their shapes.
 # ruff: noqa: N815
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,21 +20,6 @@ from kb.gbdt.losses.loss import Loss
 from kb.gbdt.prediction import leaf_of_bins
 from kb.gbdt.row_sampling import RowSampling
 from kb.gbdt.tree import Model, Tree
-
-
-@dataclass(frozen=True)
-class Round:
-    """What is told of a round.
-
-    Attributes:
-        number: From 0.
-        model: As it is after the round.
-        scores_NC: Of the training rows.
-    """
-
-    number: int
-    model: Model
-    scores_NC: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -66,13 +51,12 @@ class Training:
     features: Callable[[], np.ndarray] | None = None
 
 
-def boost(training: Training, rounds: int, after: Sequence[Callable[[Round], bool]] = ()) -> Model:
+def boost(training: Training, rounds: int) -> Model:
     """Fit trees to the derivatives of a loss, one round after another.
 
     Args:
         training: Data, loss and rules.
-        rounds: The most of them.
-        after: Called with each round; boosting ends where one gives true.
+        rounds: How many.
     """
     N, C, loss = len(training.targets_N), training.loss.classes, training.loss
     start_C, scores_NC = np.zeros(C), training.init_scores_NC
@@ -87,15 +71,14 @@ def boost(training: Training, rounds: int, after: Sequence[Callable[[Round], boo
             chosen_R, factors_N = training.rows.choose(number, *derivatives)
         trees = []
         for c in range(C):
-            columns = [values_NC[:, c] * (1 if factors_N is None else factors_N) for values_NC in derivatives]
+            columns = [values_NC[:, c] for values_NC in derivatives]
+            if factors_N is not None:
+                columns = [values_N * factors_N for values_N in columns]
             tree = _tree(training, columns, scores_NC[:, c], chosen_R)
             if number == 0:
                 tree.shift(start_C[c])
             trees.append(tree)
         model.trees.append(trees)
-        told = Round(number, model, scores_NC)
-        if any([call(told) for call in after]):  # noqa: C419 - each is told of it
-            break
     return model
 
 

@@ -32,7 +32,7 @@ def best_categories(histogram_B2: np.ndarray, feature: int, sums: Sums, paramete
     needed = float(worth(sums.gradient * sums.unit_gradient, total, l1, l2)) + parameters.min_split_gain
     if len(histogram_B2) <= parameters.max_cat_to_onehot:
         groups: list[tuple[int, ...]] = [(bin_,) for bin_ in range(1, len(histogram_B2))]
-        fits = [_fits(rows_B[bin_], hessian_B[bin_], total, sums, parameters, 0) for bin_ in range(1, len(rows_B))]
+        fits = [_fits(rows_B[bin_], hessian_B[bin_], total, sums, parameters) for bin_ in range(1, len(rows_B))]
         candidates = [group for group, fit in zip(groups, fits, strict=True) if fit]
     else:
         l2 += parameters.cat_l2
@@ -80,11 +80,10 @@ def _cuts(
     return groups
 
 
-def _fits(rows: int, hessian: float, total: float, sums: Sums, parameters: TreeParameters, group: int) -> bool:
+def _fits(rows: int, hessian: float, total: float, sums: Sums, parameters: TreeParameters) -> bool:
     """Whether both sides have the rows and the second derivatives that a leaf must have."""
-    if min(rows, sums.rows - rows) < max(parameters.min_child_samples, group):
-        return False
-    return min(hessian, total - hessian - EPSILON) >= parameters.min_child_weight
+    enough = min(rows, sums.rows - rows) >= parameters.min_child_samples
+    return enough and min(hessian, total - hessian - EPSILON) >= parameters.min_child_weight
 
 
 def _gain(gradient: int, hessian: int, sums: Sums, l1: float, l2: float) -> float:

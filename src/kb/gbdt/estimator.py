@@ -69,18 +69,13 @@ class GBDTEstimator(BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
-    def _values(self, X: Any, *, fit: bool) -> np.ndarray:
-        """The table as float64 or float32 [N, F], checked; NaN is missing, infinities are refused."""
+    def _checked(self, X: Any, *, fit: bool, **options: Any) -> Any:
+        """The table as float64 or float32 [N, F], and with it ``y``; NaN is missing, infinities are refused."""
         if fit:
             self._columns = tables.columns_of(X)
-        values: np.ndarray = validate_data(
-            self,
-            tables.to_numbers(X, self._columns),
-            reset=fit,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-        )
-        return values
+        table = tables.to_numbers(X, self._columns)
+        kinds = [np.float64, np.float32]
+        return validate_data(self, table, reset=fit, dtype=kinds, ensure_all_finite="allow-nan", **options)
 
     def _fit(
         self,
@@ -151,7 +146,7 @@ class GBDTEstimator(BaseEstimator):
 
     def _scores(self, X: Any, num_iteration: int | None) -> np.ndarray:
         check_is_fitted(self)
-        values_NF = self._values(X, fit=False)
+        values_NF = self._checked(X, fit=False)
         rounds = len(self._model.trees) if num_iteration is None or num_iteration <= 0 else num_iteration
         if _has_numba():
             from kb.gbdt import prediction_numba

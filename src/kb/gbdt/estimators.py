@@ -11,9 +11,8 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from kb.gbdt import tables
 from kb.gbdt.estimator import GBDTEstimator, weights_of
 from kb.gbdt.losses import Absolute, Huber, Logistic, Loss, Poisson, Quantile, Softmax, Squared
 
@@ -53,15 +52,7 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
         Raises:
             ValueError: a parameter is out of range, or the data cannot be used.
         """
-        self._columns = tables.columns_of(X)
-        values_NF, targets_N = validate_data(
-            self,
-            tables.to_numbers(X, self._columns),
-            y,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-            y_numeric=True,
-        )
+        values_NF, targets_N = self._checked(X, fit=True, y=y, y_numeric=True)
         weights_N = weights_of(sample_weight, values_NF)
         self._fit(values_NF, targets_N.astype(np.float64), self._chosen(), weights_N, init_score, categorical_feature)
         return self
@@ -92,14 +83,7 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         categorical_feature: Any = "auto",
     ) -> Self:
         """Fit the trees; ``y`` holds at least two classes, of any kind. Otherwise as :meth:`GBDTRegressor.fit`."""
-        self._columns = tables.columns_of(X)
-        values_NF, labels_N = validate_data(
-            self,
-            tables.to_numbers(X, self._columns),
-            y,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-        )
+        values_NF, labels_N = self._checked(X, fit=True, y=y)
         check_classification_targets(labels_N)
         self.classes_, targets_N = np.unique(labels_N, return_inverse=True)
         if len(self.classes_) < 2:

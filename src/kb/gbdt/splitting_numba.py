@@ -65,6 +65,30 @@ def _gain(left_g, left_h, sums, rules, monotone, constrained, needed):
     return gain if gain > 0 else NO_SPLIT
 
 
+@njit(**FLAGS)
+def _scan(sums_B2, first, stop, step, factor, sums, rules, monotone, constrained, needed):
+    """The best cut on a way through the bins: its gain, the last bin on the left, and the sums on the left.
+
+    Upwards what was passed is the left side, downwards the right one; of equal cuts the first counts.
+    """
+    best, threshold, best_g, best_h = NO_SPLIT, np.int64(0), np.int64(0), np.int64(0)
+    passed_g, passed_h, rows = np.int64(0), np.int64(0), np.int64(0)
+    for bin_ in range(first, stop, step):
+        passed_g += sums_B2[bin_, 0]
+        passed_h += sums_B2[bin_, 1]
+        rows += np.int64(np.floor(sums_B2[bin_, 1] * sums.unit_hessian * factor + 0.5))
+        if rows < rules.min_child_samples:
+            continue
+        if sums.rows - rows < rules.min_child_samples:
+            break
+        left_g = passed_g if step > 0 else sums.gradient - passed_g
+        left_h = passed_h if step > 0 else sums.hessian - passed_h
+        gain = _gain(left_g, left_h, sums, rules, monotone, constrained, needed)
+        if gain > best:
+            best, threshold, best_g, best_h = gain, np.int64(bin_ if step > 0 else bin_ - 1), left_g, left_h
+    return best, threshold, best_g, best_h
+
+
 @njit(parallel=True, **FLAGS)
 def search(histogram_FB2, bins_F, missing_F, monotone_F, constrained, sums, rules, found_F4, gain_F):
     """The best threshold of each feature: found_F4 has it, whether missing goes left, and the sums on the left."""
@@ -73,38 +97,15 @@ def search(histogram_FB2, bins_F, missing_F, monotone_F, constrained, sums, rule
     needed = _worth(sums.gradient * sums.unit_gradient, hessian, rules.reg_alpha, rules.reg_lambda)
     needed += rules.min_split_gain
     for feature in prange(len(bins_F)):
-        sums_B2 = histogram_FB2[feature]
+        sums_B2, monotone = histogram_FB2[feature], monotone_F[feature]
         apart = missing_F[feature] and bins_F[feature] > 2
         last = bins_F[feature] - 1 - apart
-        best = NO_SPLIT
-        right_g, right_h, right_rows = np.int64(0), np.int64(0), np.int64(0)
-        for bin_ in range(last, 0, -1):
-            right_g += sums_B2[bin_, 0]
-            right_h += sums_B2[bin_, 1]
-            right_rows += np.int64(np.floor(sums_B2[bin_, 1] * sums.unit_hessian * factor + 0.5))
-            if right_rows < rules.min_child_samples:
-                continue
-            if sums.rows - right_rows < rules.min_child_samples:
-                break
-            left_g, left_h = sums.gradient - right_g, sums.hessian - right_h
-            gain = _gain(left_g, left_h, sums, rules, monotone_F[feature], constrained, needed)
-            if gain > best:
-                best = gain
-                found_F4[feature, 0], found_F4[feature, 1] = bin_ - 1, apart or not missing_F[feature]
-                found_F4[feature, 2], found_F4[feature, 3] = left_g, left_h
+        down = _scan(sums_B2, last, 0, -1, factor, sums, rules, monotone, constrained, needed)
+        found, missing_left = down, apart or not missing_F[feature]
         if apart:
-            left_g, left_h, left_rows = np.int64(0), np.int64(0), np.int64(0)
-            for bin_ in range(last + 1):
-                left_g += sums_B2[bin_, 0]
-                left_h += sums_B2[bin_, 1]
-                left_rows += np.int64(np.floor(sums_B2[bin_, 1] * sums.unit_hessian * factor + 0.5))
-                if left_rows < rules.min_child_samples:
-                    continue
-                if sums.rows - left_rows < rules.min_child_samples:
-                    break
-                gain = _gain(left_g, left_h, sums, rules, monotone_F[feature], constrained, needed)
-                if gain > best:
-                    best = gain
-                    found_F4[feature, 0], found_F4[feature, 1] = bin_, 0
-                    found_F4[feature, 2], found_F4[feature, 3] = left_g, left_h
-        gain_F[feature] = best
+            up = _scan(sums_B2, 0, last + 1, 1, factor, sums, rules, monotone, constrained, needed)
+            if up[0] > down[0]:
+                found, missing_left = up, False
+        gain_F[feature] = found[0]
+        found_F4[feature, 0], found_F4[feature, 1] = found[1], missing_left
+        found_F4[feature, 2], found_F4[feature, 3] = found[2], found[3]
