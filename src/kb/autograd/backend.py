@@ -62,9 +62,11 @@ def require_array(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a tensor or an array, got {type(value).__name__}")
 
 
-def boxed(array: Array) -> Array:
-    """The array itself; of one of NumPy's scalars, which have no memory to write to, an array without axes."""
-    return np.asarray(array) if isinstance(array, np.generic) else array
+def plain(array: Array) -> Array:
+    """The array itself, without a memory of torch's for gradients; of one of NumPy's scalars an array without axes."""
+    if isinstance(array, np.generic):
+        return np.asarray(array)
+    return array.detach() if compat.is_torch_array(array) and array.requires_grad else array
 
 
 def is_view(array: Array) -> bool:
@@ -100,11 +102,12 @@ def library(array: Array) -> str:
     return _name(namespace(array)).split(".")[-1]
 
 
-def from_lists(data: Any) -> np.ndarray:
+def from_lists(data: Any, dtype: Any = None) -> np.ndarray:
     """A NumPy array of a number or nested lists: float32 where one of them is floating, else bool or int64, as torch.
 
     Raises:
         TypeError: it is not made of numbers.
+        ValueError: an integer is too large for int64.
     """
     try:
         array = np.asarray(data)
@@ -112,6 +115,10 @@ def from_lists(data: Any) -> np.ndarray:
         raise TypeError(f"wanted an array, a number or nested lists of equal lengths: {error}") from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"wanted an array, a number or nested lists of numbers, got {type(data).__name__}")
+    if dtype is not None:
+        return array.astype(dtype)
+    if array.dtype.kind == "u":
+        raise ValueError(f"an integer of at most {2**63 - 1} is wanted, got {int(array.max())}")
     return array.astype({"f": np.float32, "b": np.bool_}.get(array.dtype.kind, np.int64))
 
 
@@ -129,6 +136,8 @@ def convert(array: Array, to: str, where: Any = None) -> Array:
         moved = array if to == library(array) else torch.from_numpy(np.array(to_numpy(array)))
         return moved.to(where) if where is not None else moved
     if to == "numpy":
+        if where not in (None, "cpu"):
+            raise ValueError(f"NumPy's arrays lie on 'cpu', not on {where!r}")
         return np.array(to_numpy(array))
     if to == "cupy":
         import cupy  # type: ignore[import-not-found]
@@ -151,45 +160,9 @@ def to_numpy(array: Array) -> np.ndarray:
     return np.asarray(compat.to_device(array, "cpu"))
 
 
-def has_array(index: Any) -> bool:
-    """Whether an index picks with an array or a list, so that the result is a copy and places may repeat."""
-    places = index if isinstance(index, tuple) else (index,)
-    return any(is_array(place) or isinstance(place, list) for place in places)
-
-
 def quiet() -> AbstractContextManager[object]:
     """Within it, NumPy does not warn of infinities and of NaN, which the other libraries pass on without a word."""
     return np.errstate(all="ignore")
-
-
-def add_at(shape: Sequence[int], index: Any, values: Array) -> Array:
-    """Zeros of ``shape`` in which each value was added at its place; places that come more than once get the sum.
-
-    Args:
-        shape: Of the result.
-        index: What ``result[index]`` would take: slices, integers, integer or boolean arrays.
-        values: Of the shape of ``result[index]``.
-    """
-    if type(values) is np.ndarray:
-        out = np.zeros(tuple(shape), values.dtype)
-        if has_array(index):
-            np.add.at(out, index, values)
-        else:
-            out[index] = values
-        return out
-    xp = namespace(values)
-    out = xp.zeros(tuple(shape), dtype=values.dtype, device=device(values))
-    if compat.is_torch_namespace(xp) and has_array(index):
-        places = index if isinstance(index, tuple) else (index,)
-        if all(is_array(place) for place in places):
-            return out.index_put_(places, values, accumulate=True)
-        flat = xp.reshape(xp.arange(math.prod(shape), device=device(values)), tuple(shape))[index]
-        return out.view(-1).index_add_(0, flat.reshape(-1), values.reshape(-1)).view(tuple(shape))
-    if not has_array(index):
-        out[index] = values
-    else:
-        xp.add.at(out, index, values)
-    return out
 
 
 def keep_where(a: Array, keep: Array) -> Array:

@@ -46,7 +46,8 @@ def backward(
     walk = Walk(outputs, gradients, create_graph, keep=create_graph if retain_graph is None else retain_graph)
     for leaf, gradient in walk.run(None).items():
         if isinstance(leaf, Variable):
-            _accumulate(leaf, gradient, copied=leaf in walk.borrowed, create_graph=create_graph)
+            copied = leaf in walk.borrowed or bool(leaf.hooks)  # a hook may hold what it was given, or gave
+            _accumulate(leaf, gradient, copied=copied, create_graph=create_graph)
 
 
 def grad(
@@ -195,6 +196,7 @@ class Walk:
 def _start(output: Variable, gradient: Any, create_graph: bool) -> Any:
     if not output.requires_grad:
         raise RuntimeError("backward of a tensor that does not require a gradient and was made by nothing that does")
+    output.require_current("backward")
     array = output.data
     xp = backend.namespace(array)
     if gradient is None:
@@ -253,6 +255,8 @@ def _through_hooks(key: Key, gradient: Any) -> Any:
             raise ValueError(
                 f"a hook must give the shape that it got, {tuple(gradient.shape)}, not {tuple(changed.data.shape)}"
             )
+        if changed.data.dtype != gradient.dtype:
+            raise TypeError(f"a hook must give the dtype that it got, {gradient.dtype}, not {changed.data.dtype}")
         gradient = changed if isinstance(gradient, Variable) else changed.data
     if kept is not None:
         own = _own(kind, gradient, copied=True)

@@ -41,7 +41,8 @@ def get_total_norm(tensors: Any, norm_type: float = 2.0, error_if_nonfinite: boo
     with quiet():
         norms = [_norm(array, order) for array in arrays if math.prod(array.shape)]
         norms = [xp.asarray(norm, dtype=first.dtype, device=device(first)) for norm in norms]
-        total = _norm(xp.stack(norms), order) if norms else xp.zeros((), dtype=first.dtype, device=device(first))
+        total = _norm(xp.stack(norms), order) if norms else xp.zeros((), device=device(first))
+        total = xp.asarray(total, dtype=first.dtype, device=device(first))
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(f"the gradients have norm {float(total)}, so they cannot be clipped to one")
     return total
@@ -100,6 +101,8 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
 
 def _norm(array: Array, order: float) -> Array:
     xp = namespace(array)
+    if xp.finfo(array.dtype).bits == 16:  # whose squares overflow from 256 on
+        array = xp.astype(array, xp.float32)
     magnitudes = xp.abs(array)
     if order == math.inf:
         return xp.max(magnitudes)

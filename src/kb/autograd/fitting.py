@@ -7,6 +7,7 @@ Source: Robbins and Monro 1951, A Stochastic Approximation Method; Pascanu, Miko
 (clipping).
 """
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -38,13 +39,15 @@ def fit(
 
     Raises:
         TypeError: model or loss cannot be called.
-        ValueError: ``max_norm`` is not a positive number.
+        ValueError: ``max_norm`` is not a positive number, or the scheduler wants metrics.
     """
     for name, value in (("model", model), ("loss", loss)):
         if not callable(value):
             raise TypeError(f"{name} must be callable, got {type(value).__name__}")
     if max_norm is not None and (not is_number(max_norm) or max_norm <= 0):
         raise ValueError(f"max_norm must be a positive number or None, got {max_norm!r}")
+    if scheduler is not None and "metrics" in inspect.signature(scheduler.step).parameters:
+        raise ValueError(f"{type(scheduler).__name__} wants a metric in each step, which is not handed on")
     losses = []
     for inputs, targets in batches:
         optimizer.zero_grad()

@@ -10,14 +10,11 @@ nothing of their own.
 Source: Chen, Xu, Zhang and Guestrin 2016, Training Deep Nets with Sublinear Memory Cost.
 """
 
-import copy
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
+from kb.autograd.draws import Draws
 from kb.autograd.recording import enable_grad
 from kb.autograd.tape import NUMBERS, Node, Variable
 
@@ -31,8 +28,8 @@ def checkpoint(function: Function, *inputs: Any, generators: Sequence[Any] = ())
         function: To a tensor, or a tuple or list with tensors in it. It must do the same each time it is called, and
             what it reads must not be written between now and backward.
         inputs: What it is called with; tensors among them are kept.
-        generators: Those that it draws from, of NumPy or torch; the second run draws what the first one drew, and
-            leaves them as it found them.
+        generators: Further ones that it draws from, of NumPy or torch; those of dropout are found. The second run draws
+            what the first one drew, and leaves them as it found them.
 
     Returns:
         What the function gave.
@@ -44,12 +41,15 @@ def checkpoint(function: Function, *inputs: Any, generators: Sequence[Any] = ())
     """
     if not callable(function):
         raise TypeError(f"function must be something to call, got {type(function).__name__}")
-    states = [_state(generator) for generator in generators]
+    draws = Draws()
+    for generator in generators:
+        draws.note(generator)
     start = next(NUMBERS)
-    outputs = function(*inputs)
+    with draws.listening():
+        outputs = function(*inputs)
     nodes = _nodes_since(start, outputs)
     if nodes:
-        part = _Part(function, inputs, list(zip(generators, states, strict=True)), nodes)
+        part = _Part(function, inputs, draws, nodes)
         for node in nodes:
             if node.inputs or node.result is not None or node.refill is not None:
                 node.drop()
@@ -60,10 +60,8 @@ def checkpoint(function: Function, *inputs: Any, generators: Sequence[Any] = ())
 class _Part:
     """What it takes to run a part again. The nodes hold it, so it holds them weakly: a circle is freed late."""
 
-    def __init__(
-        self, function: Function, inputs: tuple[Any, ...], generators: list[tuple[Any, Any]], nodes: list[Node]
-    ) -> None:
-        self.function, self.inputs, self.generators = function, inputs, generators
+    def __init__(self, function: Function, inputs: tuple[Any, ...], draws: Draws, nodes: list[Node]) -> None:
+        self.function, self.inputs, self.draws = function, inputs, draws
         self.versions = [value.version for value in inputs if isinstance(value, Variable)]
         self.signatures = [_signature(node) for node in nodes]
         self.nodes = [weakref.ref(node) for node in nodes]
@@ -73,7 +71,7 @@ class _Part:
         if self.versions != [value.version for value in self.inputs if isinstance(value, Variable)]:
             raise RuntimeError("an input of checkpoint() was written in place before backward ran the function again")
         start = next(NUMBERS)
-        with _at_the_states(self.generators), enable_grad():
+        with self.draws.again(), enable_grad():
             news = _nodes_since(start, self.function(*self.inputs))
         if self.signatures != [_signature(node) for node in news]:
             raise RuntimeError(
@@ -135,31 +133,3 @@ def _signature(node: Node) -> tuple[Any, ...]:
 def _listed(signatures: Iterable[tuple[Any, ...]]) -> str:
     names = [f"{name} of {', '.join(str(tuple(shape)) for shape in shapes)}" for name, _, shapes in signatures]
     return "; ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"
-
-
-def _state(generator: Any) -> Any:
-    if isinstance(generator, np.random.Generator):
-        return copy.deepcopy(generator.bit_generator.state)
-    if hasattr(generator, "get_state") and hasattr(generator, "set_state"):  # of torch, without importing it
-        return generator.get_state()
-    raise TypeError(f"generators must be of NumPy or torch, got {type(generator).__name__}")
-
-
-def _set_state(generator: Any, state: Any) -> None:
-    if isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
-    else:
-        generator.set_state(state)
-
-
-@contextmanager
-def _at_the_states(generators: list[tuple[Any, Any]]) -> Iterator[None]:
-    """Within it, the generators draw from the given states on; afterwards, from where they were."""
-    before = [_state(generator) for generator, _ in generators]
-    for generator, state in generators:
-        _set_state(generator, state)
-    try:
-        yield
-    finally:
-        for (generator, _), state in zip(generators, before, strict=True):
-            _set_state(generator, state)

@@ -37,8 +37,8 @@ class Variable:
         grad: d(what backward was called on) / d(this), a variable of the same shape; None before.
         requires_grad: Whether operations on it are remembered.
         node: What made it; None for a leaf.
-        counter: How often the memory was written in place, one list of one number for all views of it; None for a
-            memory that nobody has written to or taken a view of.
+        counter: How often the memory was written in place, and the last of these writes that a gradient passes
+            through: one list for all views of it. None for a memory that nobody has written to or taken a view of.
         seen: For a view, the count at which it was taken; None for what has memory of its own.
         hooks: What is called with the gradient of a leaf.
     """
@@ -64,13 +64,24 @@ class Variable:
     def bump(self) -> None:
         """Note that ``data`` was written, so that a gradient that needs the old numbers refuses."""
         if self.counter is None:
-            self.counter = [0]
+            self.counter = [0, 0]
         self.counter[0] += 1
+
+    def require_current(self, purpose: str) -> None:
+        """Refuse a view of memory that was written since, where its gradient would not go the way its numbers came.
+
+        Raises:
+            RuntimeError: it is one.
+        """
+        if self.seen is None or self.counter is None:
+            return
+        if self.seen != self.counter[0] if self.requires_grad else self.seen < self.counter[1]:
+            raise RuntimeError(f"{purpose}: what this is a view of was written in place since; view it anew")
 
     def share_memory_of(self, other: "Variable") -> Self:
         """Note that this is a view of another variable's array; returns itself."""
         if other.counter is None:
-            other.counter = [0]
+            other.counter = [0, 0]
         self.counter, self.seen = other.counter, other.counter[0]
         return self
 
@@ -203,6 +214,8 @@ class Op:
         for value in inputs:
             if isinstance(value, Variable):
                 arrays.append(value.data)
+                if value.seen is not None and IS_RECORDING.get():
+                    value.require_current(self.name)
                 if value.requires_grad:
                     mask |= bit
                 if first is None:
@@ -236,8 +249,6 @@ class Op:
         edges = []
         for way in plan.ways:
             value, array = inputs[way.place], arrays[way.place]
-            if value.seen is not None and value.seen != value.counter[0]:
-                raise RuntimeError(f"{self.name}: what this is a view of was written in place since; view it anew")
             edges.append((value.node or value, array.shape, array.dtype))
         node = Node(self, plan, tuple(edges), keywords)
         node.result_type = type(result)
@@ -249,7 +260,7 @@ class Op:
         if plan.keeps_result:
             # Not the result itself: it holds the node, and a circle is freed late.
             node.result = Variable(result.data)
-            node.result.counter = result.counter = [0] if result.counter is None else result.counter
+            node.result.counter = result.counter = [0, 0] if result.counter is None else result.counter
         if kept or plan.keeps_result:
             node.versions = node.current_versions()
         result.requires_grad, result.node = True, node

@@ -26,8 +26,8 @@ class Tensor(ArithmeticMethods, ReducingMethods, ShapingMethods, NamedMethods, W
     """An array with a gradient.
 
     Args:
-        data: An array, whose memory is then shared, or a number or nested lists of numbers, which become a NumPy array:
-            float32 where there is a floating one among them, as in torch.
+        data: An array or a tensor, whose memory is then shared, or a number or nested lists of numbers, which become a
+            NumPy array: float32 where there is a floating one among them, as in torch.
         requires_grad: Whether operations on it are to be remembered.
 
     Raises:
@@ -40,7 +40,8 @@ class Tensor(ArithmeticMethods, ReducingMethods, ShapingMethods, NamedMethods, W
     __array_priority__ = 1000
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        super().__init__(backend.boxed(data) if backend.is_array(data) else backend.from_lists(data))
+        data = data.data if isinstance(data, Variable) else data
+        super().__init__(backend.plain(data) if backend.is_array(data) else backend.from_lists(data))
         if requires_grad:
             self.requires_grad_()
 
@@ -129,6 +130,13 @@ class Tensor(ArithmeticMethods, ReducingMethods, ShapingMethods, NamedMethods, W
     def __int__(self) -> int:
         return int(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype)
+
     def __repr__(self) -> str:
         made = f", grad_fn=<{self.node.name}>" if self.node else ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({backend.to_numpy(self.data)!r}{made})"
@@ -177,9 +185,12 @@ class Tensor(ArithmeticMethods, ReducingMethods, ShapingMethods, NamedMethods, W
 
         Raises:
             RuntimeError: it does not require a gradient.
+            TypeError: the hook cannot be called.
         """
         if not self.requires_grad:
             raise RuntimeError("a tensor that does not require a gradient takes no hook")
+        if not callable(hook):
+            raise TypeError(f"hook must be callable, got {type(hook).__name__}")
         place = self.node or self
         place.hooks = place.hooks or []
         place.hooks.append(hook)
@@ -217,8 +228,10 @@ class Handle:
 
 def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor with memory of its own, as ``torch.tensor``; arguments and errors as of :class:`Tensor`."""
-    array = data.data if isinstance(data, Tensor) else data if backend.is_array(data) else backend.from_lists(data)
-    array = backend.copy(array)
+    if isinstance(data, Tensor) or backend.is_array(data):
+        array = backend.copy(backend.plain(data.data if isinstance(data, Tensor) else data))
+    else:
+        array = backend.from_lists(data, dtype)
     if dtype is not None:
         array = backend.namespace(array).astype(array, dtype)
     return Tensor(array, requires_grad)

@@ -13,6 +13,7 @@ import numpy as np
 from kb.autograd import backend
 from kb.autograd.arguments import array_in, require_real
 from kb.autograd.backend import Array
+from kb.autograd.draws import generator_for
 
 
 def dropout(
@@ -43,7 +44,7 @@ def dropout(
         raise TypeError(f"input must be floating, got {array.dtype}")
     if not training or p == 0:
         return input
-    factors = _factors(array, p, np.random.default_rng() if generator is None else generator)
+    factors = _factors(array, p, generator_for(generator))
     if not inplace:
         return input * factors
     out = input

@@ -159,6 +159,13 @@ class ArithmeticMethods(Variable):
 
     def clamp(self, min: float | None = None, max: float | None = None) -> Any:  # noqa: A002 - torch's names
         """Each number, or the bound that it is beyond."""
+        for name, bound in (("min", min), ("max", max)):
+            if bound is not None and not isinstance(bound, int | float):
+                raise TypeError(
+                    f"{name} must be a number, got {type(bound).__name__}; tensors: maximum() and minimum()"
+                )
+        if min is None and max is None:
+            raise ValueError("clamp needs min, max or both")
         return ops.clamp(self, min=min, max=max)
 
     def masked_fill(self, mask: Any, value: float) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kb.autograd import backend, ops
+from kb.autograd.ops.indexing import require_places
 from kb.autograd.ops.shaping import one_axis
 from kb.autograd.tape import Variable
 
@@ -132,7 +133,9 @@ class NamedMethods(Variable):
     def index_select(self, dim: int, index: Any) -> Any:
         """The places of an axis that a vector of integers names."""
         dim = one_axis(dim, len(self.data.shape))
-        return ops.getitem(self, (slice(None),) * dim + (_with_axes(1, index=index)[0],))
+        index = _with_axes(1, index=index)[0]
+        require_places(index.data if isinstance(index, Variable) else index, self.data.shape[dim])
+        return ops.getitem(self, (slice(None),) * dim + (index,))
 
     def expand_as(self, other: Any) -> Any:
         """Repeated to the shape of another one, without copying."""

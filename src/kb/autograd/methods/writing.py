@@ -7,7 +7,7 @@ index instead, ``x[0] = y``, which the tape understands.
 
 from typing import Any, Self
 
-from kb.autograd import backend, ops
+from kb.autograd import backend, ops, places
 from kb.autograd.recording import is_grad_enabled
 from kb.autograd.tape import Variable
 
@@ -25,7 +25,9 @@ class WritingMethods(Variable):
             given = value.data if isinstance(value, Variable) else value
             if backend.is_array(given):
                 backend.namespace(self.data, given)  # refuses a mixture
-            self.data[index] = given
+            elif isinstance(given, list | tuple) and any(isinstance(one, Variable) for one in given):
+                raise TypeError("a list of tensors has no gradient of its own: stack() them first")
+            places.put_at(self.data, index, given)
             self.bump()
 
     def copy_(self, value: Any) -> Self:
@@ -95,6 +97,8 @@ class WritingMethods(Variable):
         self.data[...] = new.data
         self.bump()
         if remembered:
+            assert self.counter is not None  # bump made it
+            self.counter[1] = self.counter[0]
             if self.node is not None and self.node.keeper is not None:  # of what this is now, not of what it was
                 new.node.keeper, self.node.keeper = self.node.keeper, None
             self.node, self.requires_grad = new.node, new.requires_grad

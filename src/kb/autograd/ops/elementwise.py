@@ -24,17 +24,27 @@ def _divide(xp: Namespace, a: Array, b: Array) -> Array:
 
 
 def _both(xp: Namespace, a: Array, b: Array) -> tuple[Array, Array]:
-    """Two arrays, where one of them may have come as a number."""
+    """Two arrays, where one of them may have come as a number; beside a fraction, integers become floating."""
     if isinstance(a, int | float):
+        b = floating(b) if isinstance(a, float) else b
         return xp.asarray(a, dtype=b.dtype, device=backend.device(b)), b
-    return a, xp.asarray(b, dtype=a.dtype, device=backend.device(a)) if isinstance(b, int | float) else b
+    if isinstance(b, int | float):
+        a = floating(a) if isinstance(b, float) else a
+        return a, xp.asarray(b, dtype=a.dtype, device=backend.device(a))
+    return a, b
+
+
+def _truth(xp: Namespace, condition: Array) -> Array:
+    if not isinstance(condition, bool) and not xp.isdtype(condition.dtype, "bool"):
+        raise TypeError(f"a condition must be boolean, got {condition.dtype}")
+    return condition
 
 
 # The number where ``keep`` is true, else 0, whatever the number was.
 gate: Op = Op("gate", backend.keep_where, a=lambda g, keep: gate(g, keep))
 where: Op = Op(
     "where",
-    lambda xp, condition, a, b: xp.where(condition, a, b),
+    lambda xp, condition, a, b: xp.where(_truth(xp, condition), a, b),
     a=lambda g, condition: gate(g, condition),
     b=lambda g, condition: gate(g, comparing.logical_not(condition)),
 )
@@ -123,7 +133,7 @@ minimum: Op = Op(
 
 
 def _clamp(xp: Namespace, a: Array, *, min: float | None, max: float | None) -> Array:  # noqa: A002 - torch's names
-    return xp.clip(a, min, max)
+    return xp.clip(floating(a) if isinstance(min, float) or isinstance(max, float) else a, min, max)
 
 
 def _clamp_rule(g: Array, a: Array, min: float | None, max: float | None) -> Array:  # noqa: A002

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kb.autograd import backend
+from kb.autograd import backend, places
 from kb.autograd.backend import Array, Namespace
 from kb.autograd.ops.shaping import one_axis, reshape
 from kb.autograd.tape import Op, Variable
@@ -21,19 +21,26 @@ def _see(a: Array, *, index: Any) -> Array:
 
 
 _view: Op = Op("getitem", _see, view=True, a=lambda g, shape, index: scatter(g, to=shape, index=index))
-_pick: Op = Op("getitem", lambda a, *, index: a[index], a=lambda g, shape, index: scatter(g, to=shape, index=index))
+
+
+def _copy_of(a: Array, *, index: Any) -> Array:
+    part, rest = places.integers_first(a, index)
+    return part[rest]
+
+
+_pick: Op = Op("getitem", _copy_of, a=lambda g, shape, index: scatter(g, to=shape, index=index))
 
 # Zeros, with the values added where ``index`` says.
 scatter: Op = Op(
     "scatter",
-    lambda values, *, to, index: backend.add_at(to, index, values),
+    lambda values, *, to, index: places.add_at(to, index, values),
     values=lambda g, index: getitem(g, index),
 )
 
 
 def _put(a: Array, values: Array, *, index: Any) -> Array:
     out = backend.copy(a)
-    out[index] = values
+    places.put_at(out, index, values)
     return out
 
 
@@ -54,7 +61,7 @@ def _in_shape(g: Any, shape: tuple[int, ...]) -> Any:
 def getitem(a: Any, index: Any) -> Any:
     """``a[index]``: a view for slices and integers, a copy for integer and boolean arrays and lists."""
     index = plain_index(a, index)
-    return (_pick if backend.has_array(index) else _view)(a, index=index)
+    return (_pick if places.has_array(index) else _view)(a, index=index)
 
 
 def plain_index(a: Any, index: Any) -> Any:
@@ -84,6 +91,21 @@ def plain_index(a: Any, index: Any) -> Any:
     raise TypeError(f"an index must be an integer, a slice, None, ..., or an array of integers, got {index!r}")
 
 
+def require_places(places: Array, size: int) -> None:
+    """Refuse what does not name places of an axis; a negative one counts from nowhere here, as in torch.
+
+    Raises:
+        TypeError: they are no integers.
+        IndexError: one is outside of the axis.
+    """
+    xp = backend.namespace(places)
+    if not xp.isdtype(places.dtype, "integral"):
+        raise TypeError(f"places must be integers, got {places.dtype}")
+    outside = (places < 0) | (places >= size)
+    if bool(xp.any(outside)):
+        raise IndexError(f"places must be from 0 to {size - 1}, got {int(places[outside][0])}")
+
+
 def _along(xp: Namespace, places: Array, axis: int) -> tuple[Array, ...]:
     """The index that picks, at each place of ``places``, the number at that coordinate of ``axis``."""
     grid = []
@@ -109,6 +131,7 @@ def gather(a: Any, axis: int, places: Any) -> Any:
     """
     places = places.data if isinstance(places, Variable) else places
     axis = one_axis(axis, len(a.shape))
+    require_places(places, a.shape[axis] if len(a.shape) else 1)
     longer = [i for i, (n, m) in enumerate(zip(places.shape, a.shape, strict=False)) if i != axis and n > m]
     if places.ndim != len(a.shape) or longer:
         raise ValueError(f"places {tuple(places.shape)} do not fit {tuple(a.shape)} along axis {axis}")
@@ -124,6 +147,7 @@ def scatter_add(a: Any, axis: int, places: Any, values: Any) -> Any:
     """
     places = places.data if isinstance(places, Variable) else places
     axis = one_axis(axis, len(a.shape))
+    require_places(places, a.shape[axis] if len(a.shape) else 1)
     if tuple(places.shape) != tuple(values.shape) or places.ndim != len(a.shape):
         raise ValueError(
             f"places {tuple(places.shape)} and values {tuple(values.shape)} must be of one shape, as {a.shape}"

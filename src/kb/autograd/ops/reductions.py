@@ -59,7 +59,7 @@ def mean(a: Any, *, axis: Axes = None, keepdims: bool = False) -> Any:
     """The mean along the axes; NaN of no numbers."""
     count = math.prod(a.shape if axis is None else [a.shape[place] for place in all_axes(axis, len(a.shape))])
     total = sum(_floated(a), axis=axis, keepdims=keepdims)
-    return total * (1.0 / count) if count else total + math.nan
+    return total / count if count else total + math.nan
 
 
 def var(a: Any, *, axis: Axes = None, keepdims: bool = False, correction: float = 1.0) -> Any:

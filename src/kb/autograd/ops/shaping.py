@@ -171,9 +171,9 @@ def one_axis(axis: int, ndim: int) -> int:
     Raises:
         ValueError: there is no such axis.
     """
-    if isinstance(axis, bool) or not isinstance(axis, int) or not -ndim <= axis < ndim:
+    if isinstance(axis, bool) or not hasattr(axis, "__index__") or not -ndim <= axis < ndim:
         raise ValueError(f"axis must be an integer from {-ndim} to {ndim - 1}, got {axis!r}")
-    return axis % ndim
+    return int(axis) % ndim
 
 
 def all_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:

@@ -94,6 +94,9 @@ class ReduceLROnPlateau(LRScheduler):
                     group["lr"] = new
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
 
+    def _go_on(self) -> None:
+        """What it multiplies comes with the optimizer's own state dict."""
+
     def _is_better(self, value: float) -> bool:
         sign = 1 if self.mode == "min" else -1
         if self.threshold_mode == "rel":

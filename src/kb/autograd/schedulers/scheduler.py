@@ -9,6 +9,7 @@ Source: torch's documentation of ``torch.optim.lr_scheduler``, for names and mea
 """
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 from kb.arguments import is_integer
@@ -71,17 +72,21 @@ class LRScheduler:
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands and how it was made, in numbers, strings and lists; functions are left out."""
-        return {name: value for name, value in vars(self).items() if name not in self.not_saved}
+        return {name: copy(value) for name, value in vars(self).items() if name not in self.not_saved}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from there; the ``lr`` of the groups comes with the optimizer's own state dict.
+        """Go on from there: the groups get the ``lr`` that they had, as making a scheduler wrote the first one.
 
         Raises:
             TypeError: it is no dict.
             ValueError: it is of another kind of scheduler, or of another number of groups.
         """
         self._check_state(state_dict)
-        vars(self).update(state_dict)
+        vars(self).update({name: copy(value) for name, value in state_dict.items()})
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self.go_to(self.last_epoch)
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         if not isinstance(state_dict, Mapping):

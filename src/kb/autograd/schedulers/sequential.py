@@ -72,6 +72,7 @@ class SequentialLR(LRScheduler):
         for one, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
             one.load_state_dict(state)
         vars(self).update({name: value for name, value in state_dict.items() if name != "schedulers"})
+        self.go_to(self.last_epoch)
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         super()._check_state(state_dict)

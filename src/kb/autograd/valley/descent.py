@@ -51,6 +51,8 @@ class Valley:
 
     def __call__(self, point: Tensor) -> Tensor:
         """The height of one point, a tensor [2], as a tensor of one number to go backward from."""
+        if tuple(point.shape) != (2,):
+            raise ValueError(f"one point [2] is wanted, got shape {tuple(point.shape)}; height() takes many")
         across = point @ self.axes.T
         return (across * across * np.array([self.along, self.across])).sum() * 0.5
 

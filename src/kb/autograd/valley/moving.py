@@ -47,17 +47,25 @@ class Moving:
         paths: By name, each [steps + 1, 2], all equally long, of one start.
 
     Raises:
-        ValueError: there are no paths, or one is of another shape or start than the first.
+        TypeError: the valley is none, or the paths are not arrays under names.
+        ValueError: there are no paths, or one is of another shape or start than the first, or has NaN.
     """
 
     valley: Valley
     paths: Mapping[str, Path]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.valley, Valley) or not isinstance(self.paths, Mapping):
+            kinds = f"{type(self.valley).__name__} and {type(self.paths).__name__}"
+            raise TypeError(f"a Valley and a dict of paths are wanted, got {kinds}")
         if not self.paths:
             raise ValueError("paths must hold at least one path, got none")
         first = next(iter(self.paths.values()))
         for name, path in self.paths.items():
+            if not isinstance(name, str) or not isinstance(path, np.ndarray):
+                raise TypeError(f"paths must be arrays under names, got {type(path).__name__} for {name!r}")
+            if np.isnan(path).any():
+                raise ValueError(f"paths must hold no NaN, got one for {name!r}")
             if path.ndim != 2 or path.shape[1] != 2 or path.shape != first.shape or len(path) < 2:
                 raise ValueError(f"each path must be [steps + 1, 2], all alike; got {path.shape} for {name!r}")
             if not np.isfinite(path[0]).all() or (path[0] != first[0]).any() or not first[0].any():
@@ -87,7 +95,8 @@ class Moving:
         style, panels = [_STYLE], []
         for place, (name, path) in enumerate(self.paths.items()):
             far = 4 * WIDTH  # whatever is outside of the panel
-            pixels = np.clip(np.nan_to_num(path * scale * (1, -1), posinf=far, neginf=-far), -far, far)
+            with np.errstate(over="ignore"):
+                pixels = np.clip(path * scale * (1, -1), -far, far)
             frames = "".join(
                 f"{100 * step / (len(path) - 1):.2f}%{{transform:translate({x:.1f}px,{y:.1f}px)}}"
                 for step, (x, y) in enumerate(pixels)
