@@ -15,6 +15,7 @@ from kb.autograd.nn.activations import (
     Softplus,
     Tanh,
 )
+from kb.autograd.nn.attention import MultiheadAttention
 from kb.autograd.nn.containers import ModuleList, Sequential
 from kb.autograd.nn.convolution import AvgPool2d, Conv2d, MaxPool2d
 from kb.autograd.nn.dropout import Dropout
@@ -59,6 +60,7 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "RMSNorm",

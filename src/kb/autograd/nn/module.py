@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from kb.autograd import backend
+from kb.autograd.nn.hooks import Hooked, call_with_hooks
 from kb.autograd.nn.loading import Incompatible, load_arrays
 from kb.autograd.tensor import Parameter, Tensor
 
 
-class Module:
+class Module(Hooked):
     """Base of everything with parameters: assign parameters and modules to attributes, and define ``forward``.
 
     Attributes:
@@ -32,8 +33,10 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What :meth:`forward` gives."""
-        return self.forward(*args, **kwargs)
+        """What :meth:`forward` gives, with what hooks make of it."""
+        if self._hooks is None:
+            return self.forward(*args, **kwargs)
+        return call_with_hooks(self, self._hooks, args, kwargs)
 
     # What it holds.
 
