@@ -27,7 +27,7 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -35,6 +35,17 @@ from pathlib import Path
 from typing import IO, cast
 
 _OTHER_FOLDER = "make room, or set KB_CACHE to a folder on another disk"
+# The pip of a process that is killed must not write on: its standard input ends when that process does.
+_PIP_WHILE_WE_LIVE = """
+import os, runpy, threading
+
+def leave_when_input_ends():
+    os.read(0, 1)
+    os._exit(1)
+
+threading.Thread(target=leave_when_input_ends, daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 
 
 class DatasetError(RuntimeError):
@@ -221,7 +232,7 @@ def _wrong_hash(package: Package, found: str) -> str:
 def _download(package: Package, path: Path) -> None:
     prefix = f".{package.filename}.incoming-"
     for stale in path.parent.glob(prefix + "*"):  # of a process that was killed: the lock is ours
-        shutil.rmtree(stale, ignore_errors=True)
+        _remove(stale)
     # pip keeps a copy while it downloads.
     require_space(path.parent, 2 * package.size, f"downloading {package.package} {package.version}")
     incoming = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
@@ -231,27 +242,41 @@ def _download(package: Package, path: Path) -> None:
         _check_hash(arrived, package)
         os.replace(arrived, path)
     finally:
-        shutil.rmtree(incoming, ignore_errors=True)
+        _remove(incoming)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder of a download; the pip of a process killed a moment ago may still be writing into it."""
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def _run_pip(package: Package, path: Path, incoming: Path) -> None:
     requirement = incoming / "requirement.txt"
     requirement.write_text(f"{package.package}=={package.version} --hash=sha256:{package.sha256}\n")
     kind = "--only-binary" if package.filename.endswith(".whl") else "--no-binary"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", kind, package.package, "--no-cache-dir"]
+    command = [sys.executable, "-c", _PIP_WHILE_WE_LIVE, "download", "--no-deps", kind, package.package]
+    command += ["--no-cache-dir"]
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--dest", str(incoming)]
     command += ["--python-version", package.python_version] if package.python_version else []
     log = incoming / "pip.log"
     environment = {**os.environ, "TMPDIR": str(incoming)}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "-r", str(requirement)], stdout=output, stderr=subprocess.STDOUT, env=environment
+            [*command, "-r", str(requirement)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
         )
         try:
             _watch(process, package, incoming)
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
     if process.returncode != 0:
         raise DatasetError(_explain(log.read_text(errors="replace"), package, path))
 
@@ -263,16 +288,18 @@ def _watch(process: subprocess.Popen[bytes], package: Package, incoming: Path) -
         total=package.size, desc=package.package, unit="B", unit_scale=True, disable=not shows_progress(), leave=False
     ) as bar:
         while process.poll() is None:
-            there = max((_size(file) for file in incoming.rglob(package.filename)), default=0)
-            bar.update(min(there, package.size) - bar.n)
+            bar.update(min(_arrived(incoming, package.filename), package.size) - bar.n)
             time.sleep(0.1)
 
 
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:  # pip has moved it since it was listed
-        return 0
+def _arrived(incoming: Path, filename: str) -> int:
+    """Bytes of the largest file of that name in ``incoming``, where pip makes, moves and deletes folders meanwhile."""
+    sizes = [0]
+    for folder, _, files in os.walk(incoming):  # which passes over a folder that is gone; Path.rglob raises
+        if filename in files:
+            with suppress(FileNotFoundError):
+                sizes.append(os.stat(os.path.join(folder, filename)).st_size)
+    return max(sizes)
 
 
 def _explain(log: str, package: Package, path: Path) -> str:

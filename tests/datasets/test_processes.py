@@ -4,6 +4,7 @@ import dataclasses
 import http.server
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from kb import datasets
@@ -96,6 +98,41 @@ def test_after_a_kill_the_next_call_starts_cleanly(slow_index: Any, cache: Path)
     assert datasets.read("tiny", "input.txt").startswith(b"First Citizen")
     assert not list(cache.glob(".*"))
     assert slow_index.downloads == 2
+
+
+def test_pip_ends_with_the_process_that_started_it(slow_index: Any) -> None:
+    """Else it would write on into the folder that the next call clears away."""
+    process = start_fetch(slow_index.package)
+    assert slow_index.half_sent.wait(20)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert any("download" in child.cmdline() for child in started)
+    process.kill()
+    process.communicate()
+    assert psutil.wait_procs(started, timeout=20)[1] == []
+    assert not slow_index.go.is_set()
+
+
+def test_the_bar_counts_while_folders_come_and_go(tmp_path: Path) -> None:
+    (tmp_path / "steady").mkdir()
+    (tmp_path / "steady" / "wheel").write_bytes(b"half")
+    done = threading.Event()
+
+    def make_and_delete() -> None:
+        while not done.is_set():
+            folder = tmp_path / "unpack" / "deep"
+            folder.mkdir(parents=True)
+            (folder / "wheel").write_bytes(b"the whole")
+            shutil.rmtree(tmp_path / "unpack")
+
+    worker = threading.Thread(target=make_and_delete)
+    worker.start()
+    try:
+        seen = {datasets._arrived(tmp_path, "wheel") for _ in range(3000)}
+    finally:
+        done.set()
+        worker.join()
+    assert seen <= {4, 9}
+    assert datasets._arrived(tmp_path, "wheel") == 4
 
 
 def test_bar_is_drawn_while_downloading_only(offered: Package, monkeypatch: pytest.MonkeyPatch) -> None:
