@@ -19,7 +19,6 @@ import math
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -34,18 +33,9 @@ from importlib import resources
 from pathlib import Path
 from typing import IO, cast
 
+from kb.pip_process import run_pip
+
 _OTHER_FOLDER = "make room, or set KB_CACHE to a folder on another disk"
-# The pip of a process that is killed must not write on: its standard input ends when that process does.
-_PIP_WHILE_WE_LIVE = """
-import os, runpy, threading
-
-def leave_when_input_ends():
-    os.read(0, 1)
-    os._exit(1)
-
-threading.Thread(target=leave_when_input_ends, daemon=True).start()
-runpy.run_module("pip", run_name="__main__", alter_sys=True)
-"""
 
 
 class DatasetError(RuntimeError):
@@ -255,41 +245,24 @@ def _remove(folder: Path) -> None:
 
 
 def _run_pip(package: Package, path: Path, incoming: Path) -> None:
+    from tqdm import tqdm  # not tqdm.auto: it warns in a notebook without widgets, even where the bar is off
+
     requirement = incoming / "requirement.txt"
     requirement.write_text(f"{package.package}=={package.version} --hash=sha256:{package.sha256}\n")
     kind = "--only-binary" if package.filename.endswith(".whl") else "--no-binary"
-    command = [sys.executable, "-c", _PIP_WHILE_WE_LIVE, "download", "--no-deps", kind, package.package]
-    command += ["--no-cache-dir"]
-    command += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--dest", str(incoming)]
-    command += ["--python-version", package.python_version] if package.python_version else []
-    log = incoming / "pip.log"
-    environment = {**os.environ, "TMPDIR": str(incoming)}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "-r", str(requirement)],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-        try:
-            _watch(process, package, incoming)
-        finally:
-            process.kill()
-            process.communicate()
-    if process.returncode != 0:
-        raise DatasetError(_explain(log.read_text(errors="replace"), package, path))
-
-
-def _watch(process: subprocess.Popen[bytes], package: Package, incoming: Path) -> None:
-    from tqdm import tqdm  # not tqdm.auto: it warns in a notebook without widgets, even where the bar is off
-
+    arguments = ["download", "--no-deps", kind, package.package, "--no-cache-dir", "--disable-pip-version-check"]
+    arguments += ["--no-input", "--progress-bar", "off", "--dest", str(incoming)]
+    arguments += ["--python-version", package.python_version] if package.python_version else []
     with tqdm(
         total=package.size, desc=package.package, unit="B", unit_scale=True, disable=not shows_progress(), leave=False
     ) as bar:
-        while process.poll() is None:
+
+        def meanwhile() -> None:
             bar.update(min(_arrived(incoming, package.filename), package.size) - bar.n)
-            time.sleep(0.1)
+
+        status, log = run_pip([*arguments, "-r", str(requirement)], incoming, meanwhile)
+    if status != 0:
+        raise DatasetError(_explain(log, package, path))
 
 
 def _arrived(incoming: Path, filename: str) -> int:
