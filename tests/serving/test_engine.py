@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from kb.lm import DecoderLM
+from kb.nn import pack_linears
 from kb.serving.engine import Engine
 from kb.serving.engine_config import EngineConfig
 from kb.serving.plan import SchedulerConfig
 from kb.serving.sampling_params import SamplingParams
 
+MakeModel = Callable[..., DecoderLM]
 Answers = Callable[[DecoderLM, list[int], SamplingParams], list[list[int]]]
 
 
@@ -64,12 +66,18 @@ def some_jobs(count: int = 8, seed: int = 0) -> list[tuple[list[int], SamplingPa
         ({"blocks": 24, "host_blocks": 30}, {"preemption": "auto", "watermark": 0.2}),
     ],
 )
+@pytest.mark.parametrize("layers", ["float64", "packed", "fused"])
 def test_gives_the_tokens_of_plain_generation(
-    tiny: DecoderLM, answers: Answers, options: dict[str, Any], limits: dict[str, Any]
+    model_maker: MakeModel, answers: Answers, options: dict[str, Any], limits: dict[str, Any], layers: str
 ) -> None:
     jobs = some_jobs()
-    engine = make(tiny, limits=limits, **options)
-    wanted = [answers(tiny, prompt, params) for prompt, params in jobs]
+    plain, served = (model_maker(dtype=torch.float64 if layers == "float64" else torch.float32) for _ in range(2))
+    if layers == "packed":
+        pack_linears(served)
+    if layers == "fused":
+        pytest.importorskip("kb.serving.fused_block").fuse_blocks(served)
+    engine = make(served, limits=limits, **options)
+    wanted = [answers(plain, prompt, params) for prompt, params in jobs]
     assert run(engine, jobs) == wanted
     assert engine.core.tables.num_used == 0
     assert run(engine, jobs) == wanted  # and again, with whatever is cached by now

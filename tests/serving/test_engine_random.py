@@ -82,6 +82,7 @@ class RandomTraffic(RuleBasedStateMachine):
     """Rules are what callers do; at the end of each answer it is compared with that of plain generation."""
 
     model: DecoderLM
+    plain: DecoderLM  # gives the answers
     answers: Answers
     folder: Path
     engines = 0
@@ -115,15 +116,15 @@ class RandomTraffic(RuleBasedStateMachine):
     def tier_store(self, which: str, size: int) -> TieredStore | None:
         if which == "none":
             return None
-        config = self.model.config
+        config, dtype = self.model.config, self.model.embed_tokens.weight.dtype
         disk = None
         if which != "host":
-            nbytes = config.kv_elements_per_token * size * 8
+            nbytes = config.kv_elements_per_token * size * dtype.itemsize
             folder = self.folder / f"tier-{type(self).engines}"
             disk = DiskTier(folder, page_nbytes=nbytes, capacity_pages=9, fingerprint="tiny", keep_cached=True)
         shape = (2, config.num_layers, size, config.num_kv_heads, config.head_dim)
         self.disk = disk
-        return TieredStore(shape, torch.float64, host_pages=0 if which == "disk" else 5, disk=disk)
+        return TieredStore(shape, dtype, host_pages=0 if which == "disk" else 5, disk=disk)
 
     def count(self, plan: Any, statistics: Any) -> None:
         type(self).steps += 1
@@ -134,14 +135,14 @@ class RandomTraffic(RuleBasedStateMachine):
         for prompt, params in jobs:
             self.names += 1
             self.engine.add_request(str(self.names), prompt, params)
-            self.wanted[str(self.names)] = self.answers(self.model, prompt, params)
+            self.wanted[str(self.names)] = self.answers(self.plain, prompt, params)
 
     @rule(prompt=PROMPTS, width=st.integers(1, WIDTH), most=st.integers(1, 6))
     def search(self, prompt: list[int], width: int, most: int) -> None:
         self.names += 1
         params = BeamSearchParams(width, most)
         request = self.engine.add_beam_search(str(self.names), prompt, params)
-        self.beams.append((request, beams_alone(self.model, tuple(prompt), params)))
+        self.beams.append((request, beams_alone(self.plain, tuple(prompt), params)))
 
     @precondition(lambda self: self.wanted)
     @rule(which=st.integers(0))
@@ -207,7 +208,8 @@ def test_random_traffic_gives_every_request_its_own_tokens(
 ) -> None:
     examples = int(os.environ.get("KB_SERVING_EXAMPLES", "50"))
     settled = settings(max_examples=examples, stateful_step_count=30, deadline=None, derandomize=False)
-    machine = type("Traffic", (RandomTraffic,), {"model": tiny, "answers": staticmethod(answers), "folder": tmp_path})
+    parts = {"model": tiny, "plain": tiny, "answers": staticmethod(answers), "folder": tmp_path}
+    machine = type("Traffic", (RandomTraffic,), parts)
     for _ in range(10):  # one run of so many examples takes between 1,300 and 6,500 steps
         run_state_machine_as_test(machine, settings=settled)
         if machine.steps > 40 * examples and machine.preempted > examples:
@@ -215,3 +217,16 @@ def test_random_traffic_gives_every_request_its_own_tokens(
     record_property("steps", machine.steps)
     assert machine.steps > 40 * examples
     assert machine.preempted > examples
+
+
+def test_fused_blocks_in_float32_give_random_traffic_its_own_tokens(
+    model_maker: Callable[..., DecoderLM], answers: Answers, tmp_path: Path
+) -> None:
+    """The same traffic in every run: in float32 one draw in very many is tied."""
+    plain, fused = model_maker(dtype=torch.float32), model_maker(dtype=torch.float32)
+    pytest.importorskip("kb.serving.fused_block").fuse_blocks(fused)
+    settled = settings(max_examples=10, stateful_step_count=30, deadline=None, derandomize=True, database=None)
+    parts = {"model": fused, "plain": plain, "answers": staticmethod(answers), "folder": tmp_path}
+    machine = type("FusedTraffic", (RandomTraffic,), parts)
+    run_state_machine_as_test(machine, settings=settled)
+    assert machine.preempted > 0

@@ -9,11 +9,13 @@ from kb import checkpoints
 from kb.lm import DecoderLM, generate
 from kb.lm.sampling import process
 from kb.nn import pack_linears
-from kb.serving import LLM, SamplingParams
+from kb.nn.processor import panels_are_fast
+from kb.serving import LLM, SamplingParams, attention, engine_args
 
 LARGEST_TIE = 1e-3  # a gap between the two best scores that round-off may close
 MOST_TIES = 0.005  # share of all steps
 
+CROWDED = {"block_size": 5, "num_gpu_blocks_override": 40, "max_model_len": 100, "max_num_batched_tokens": 32}
 PROMPTS = [
     "The sun rises in the",
     "Once upon a time in a faraway land, a young prince named Arin",
@@ -62,16 +64,19 @@ def ties(model: DecoderLM, prompt: list[int], params: SamplingParams, index: int
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"block_size": 5, "num_gpu_blocks_override": 40, "max_model_len": 100, "max_num_batched_tokens": 32},
-    ],
-    ids=["roomy", "preempted"],
+    ("options", "panels"), [({}, True), (CROWDED, True), (CROWDED, False)], ids=["roomy", "crowded", "crowded-packed"]
 )
 def test_tokens_part_only_at_ties_and_hardly_ever(
-    plain: DecoderLM, options: dict[str, int], record_property: Callable[[str, object], None]
+    plain: DecoderLM,
+    options: dict[str, int],
+    panels: bool,
+    record_property: Callable[[str, object], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if panels and not panels_are_fast():
+        pytest.skip("the panels of kb.nn.panel_linear want AVX-512 and numba")
+    for module in (engine_args, attention):
+        monkeypatch.setattr(module, "panels_are_fast", lambda: panels)
     llm = LLM("smollm2-135m", max_num_seqs=16, **options)
     jobs = []
     for place, prompt in enumerate(PROMPTS):

@@ -296,12 +296,12 @@ def test_a_step_that_raises_loses_no_request(
     runs = 0
     run = engine.core.runner.run
 
-    def fail(*arguments: Any) -> torch.Tensor:
+    def fail(*arguments: Any, **options: Any) -> torch.Tensor:
         nonlocal runs
         runs += 1
         if runs % 3 == 0:
             raise RuntimeError("out of memory, say")
-        return run(*arguments)
+        return run(*arguments, **options)
 
     monkeypatch.setattr(engine.core.runner, "run", fail)
     done = {}

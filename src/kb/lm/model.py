@@ -61,9 +61,13 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
         self.mlp = ffn
 
-    def forward(self, x_BTD: Tensor, tables: tuple[Tensor, Tensor], cache: Cache) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
+    def forward(
+        self, x_BTD: Tensor, tables: tuple[Tensor, Tensor], cache: Cache, rows_R: Tensor | None = None
+    ) -> Tensor:
+        """[B, T, D] to [B, T, D], or to [B, R, D] of the tokens at ``rows_R`` alone; these look at all tokens."""
         x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), tables, cache)
+        if rows_R is not None:
+            x_BTD = x_BTD[:, rows_R]
         out: Tensor = x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
         return out
 
@@ -133,10 +137,12 @@ class DecoderLM(nn.Module):
         cache.advance(tokens_BT.shape[1])  # at the very end: a pass that failed has added nothing
         return logits
 
-    def hidden(self, tokens_BT: Tensor, cache: Cache) -> Tensor:
+    def hidden(self, tokens_BT: Tensor, cache: Cache, rows_R: Tensor | None = None) -> Tensor:
         """What the last layer gives for each token, [B, T, D], for :meth:`logits` of those that matter.
 
         The caller tells the cache to advance once nothing can fail any more; arguments and errors as in a call.
+        With ``rows_R``, int64 indices of tokens, [B, R, D] of these alone, which saves the others the end of the last
+        layer; all keys and values are in the cache nevertheless.
         """
         if tokens_BT.dim() != 2 or tokens_BT.numel() == 0 or tokens_BT.dtype not in (torch.int64, torch.int32):
             raise ValueError(
@@ -149,8 +155,8 @@ class DecoderLM(nn.Module):
         except IndexError as error:
             raise ValueError(f"token ids must be in 0 to {self.config.vocab_size - 1}, got {tokens_BT}") from error
         tables = self._rotary_tables(positions_BT, x_BTD.dtype)
-        for block in self.layers:
-            x_BTD = block(x_BTD, tables, cache)
+        for i, block in enumerate(self.layers, start=1):
+            x_BTD = block(x_BTD, tables, cache, rows_R if i == len(self.layers) else None)
         return x_BTD
 
     def logits(self, x_D: Tensor) -> Tensor:

@@ -22,7 +22,11 @@ _ROWS_EXPECTED = 512  # a hint to oneDNN; layouts for one row alone are slower f
 _TILE = 512  # rows at a time; 512 rows of a width of 1,536 are 3 MB
 
 
-class PackedLinear(nn.Module):
+class Packed(nn.Module):
+    """A layer whose weights are no parameters any more: a ``state_dict`` does not hold them."""
+
+
+class PackedLinear(Packed):
     """The same function as a float32 ``nn.Linear`` on the CPU, x W^T + b.
 
     Args:

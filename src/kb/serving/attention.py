@@ -3,8 +3,9 @@
 The new tokens of all requests stand one after the other, with no padding: one row of queries for a request that
 decodes, many for one whose prompt (or a chunk of it) is being read. Each query sees its own sequence up to its own
 position, found page by page through the block table. Three ways, one answer: the loop that can be read; on a CPU a
-numba kernel for the rows that decode, and torch's fused kernel for the rest; on CUDA two Triton kernels. Unusual: no
-slot that a query may not see is ever read, so what lies there (NaN, another sequence) cannot reach a result.
+numba kernel for the rows that decode, and for the rest a second one where there is AVX-512, or torch's fused kernel; on
+CUDA two Triton kernels. Unusual: no slot that a query may not see is ever read, so what lies there (NaN, another
+sequence) cannot reach a result.
 
 Sources: Kwon et al. 2023, section 4.3 (paged attention); Press et al. 2022, section 3 (ALiBi).
 Shapes: T new tokens of all requests, N query heads, G key-value heads, M = N / G, H head width, P pages, S slots of a
@@ -12,6 +13,7 @@ page, R requests, Q new tokens of one request, K keys of one request.
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kb.arguments import is_integer, require_count
+from kb.nn.processor import panels_are_fast
 from kb.serving.step_layout import StepLayout
 
 # Queries of one request that share one mask: bounds its memory, and with a window the keys that are gathered in vain.
@@ -97,16 +100,34 @@ def paged_attention(
             q_TNH, keys_PSGH, values_PSGH, layout, window=window, alibi_slopes_N=slopes_N
         )
     out_TNH = torch.empty_like(q_TNH)
-    by_rows = q_TNH.device.type == "cpu" and q_TNH.dtype == torch.float32 and _is_installed("numba")
-    if by_rows:
-        from kb.serving import attention_numba
-
-        attention_numba.attend_rows(
-            q_TNH, keys_PSGH, values_PSGH, layout, out_TNH, window=window, alibi_slopes_N=slopes_N
-        )
-    for r in layout.chunked if by_rows else range(len(layout.queries)):
+    if q_TNH.device.type == "cpu" and q_TNH.dtype == torch.float32 and _is_installed("numba"):
+        rest = _attend_by_numba(q_TNH, keys_PSGH, values_PSGH, layout, out_TNH, window, slopes_N)
+    else:
+        rest = range(len(layout.queries))
+    for r in rest:
         attend_request(q_TNH, keys_PSGH, values_PSGH, layout, r, out_TNH, window=window, alibi_slopes_N=slopes_N)
     return out_TNH
+
+
+def _attend_by_numba(
+    q_TNH: Tensor,
+    keys_PSGH: Tensor,
+    values_PSGH: Tensor,
+    layout: StepLayout,
+    out_TNH: Tensor,
+    window: int | None,
+    slopes_N: Tensor | None,
+) -> Sequence[int]:
+    """What the kernels of this processor are good at; returns the requests that are left for torch."""
+    from kb.serving.attention_numba import attend_rows
+
+    attend_rows(q_TNH, keys_PSGH, values_PSGH, layout, out_TNH, window=window, alibi_slopes_N=slopes_N)
+    if not panels_are_fast():
+        return layout.chunked
+    from kb.serving.chunk_attention_numba import attend_chunks
+
+    attend_chunks(q_TNH, keys_PSGH, values_PSGH, layout, out_TNH, window=window, alibi_slopes_N=slopes_N)
+    return ()
 
 
 def attend_request(

@@ -13,6 +13,7 @@ import torch
 from kb.arguments import is_number, require_count
 from kb.lm import DecoderLM
 from kb.nn import pack_linears
+from kb.nn.processor import panels_are_fast
 from kb.serving.engine import Engine
 from kb.serving.engine_config import EngineConfig
 from kb.serving.loading import ServedModel, cache_blocks, load_model, open_tiers
@@ -121,7 +122,7 @@ class EngineArgs:
             disk_bytes=self.kv_offloading_disk_size * _GIB,
         )
         if not isinstance(self.model, DecoderLM):
-            pack_linears(served.model)
+            _speed_up(served.model)
         try:
             return Engine(served.model, config, tokenizer=served.tokenizer, tiers=tiers), served
         except BaseException:
@@ -151,3 +152,12 @@ class EngineArgs:
             max_logprobs=self.max_logprobs,
             seed=self.seed,
         )
+
+
+def _speed_up(model: DecoderLM) -> None:
+    """Replace what has faster kernels here, by layers of the same function."""
+    if panels_are_fast():
+        from kb.serving.fused_block import fuse_blocks
+
+        fuse_blocks(model)
+    pack_linears(model)

@@ -178,7 +178,9 @@ class EngineCore:
         for sequence, begin, end in plan.chunks:
             tokens += sequence.tokens[begin:end]
             chunks.append((self.tables.blocks(sequence.id), begin, end))
-        x_TD = self.runner.run(tokens, chunks)
+        owners = [self._owners[sequence.id] for sequence, _, _ in plan.chunks]
+        scoring = any(isinstance(one, tuple) and one[0].lacks_prompt_logprobs for one in owners)
+        x_TD = self.runner.run(tokens, chunks, last_only=not scoring)
         if len(tokens) - len(chunks) >= _PREFILL_TOKENS:
             runtime.synchronize(self.device)
             self.scheduler.costs.computed(len(tokens), time.perf_counter() - start)
@@ -192,7 +194,7 @@ class EngineCore:
         beam_rows: list[int] = []
         row = -1
         for sequence, start, end in plan.chunks:
-            row += end - start
+            row += end - start if len(x_TD) > len(plan.chunks) else 1  # else there is one row for each chunk
             owner = self._owners[sequence.id]
             if isinstance(owner, BeamRequest):
                 if not sequence.remaining:

@@ -11,7 +11,7 @@ import torch
 from kb import checkpoints, runtime
 from kb.arguments import is_number
 from kb.lm import DecoderLM
-from kb.nn import PackedLinear
+from kb.nn.packed_linear import Packed
 from kb.serving.inputs import TextTokenizer
 from kb.serving.tiers.disk import DiskTier
 from kb.serving.tiers.store import TieredStore
@@ -147,7 +147,7 @@ class OffloadingStore(TieredStore):
 
 def _identity(model: DecoderLM, block_size: int) -> str:
     """Names the function that the pages were computed with: every weight, the sizes, the layout."""
-    if any(isinstance(module, PackedLinear) for module in model.modules()):
+    if any(isinstance(module, Packed) for module in model.modules()):
         raise ValueError("kv_offloading_folder needs a model whose linear layers are not packed: its weights name it")
     found = hashlib.blake2b(repr((model.config, block_size, torch.__version__)).encode(), digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):

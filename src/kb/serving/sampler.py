@@ -63,7 +63,7 @@ def sample(logits_RV: Tensor, rows: Sequence[SamplingRow]) -> list[Sampled | Exc
     chosen: list[int | Exception] = [-1] * len(rows)
     for group in alike.values():
         filters = _filters(rows[group[0]].params)
-        for members in _parts(group, raw_RV):
+        for members in [group] if filters.greedy else _parts(group, raw_RV):  # greedy rows need no temporaries
             generators = [rows[r].generator for r in members]
             for r, one in zip(members, _choose(_rows(edited_RV, members), filters, generators), strict=True):
                 chosen[r] = one
@@ -171,10 +171,11 @@ def _choose(
 ) -> list[int | Exception]:
     """One token a row, or why there is none."""
     filtered_RV = process(logits_RV, _no_tokens(logits_RV), filters)
-    finite = filtered_RV.amax(dim=-1).isfinite().tolist()
     if filters.greedy:
-        tokens = filtered_RV.argmax(dim=-1).tolist()
-        return [token if fine else _no_distribution() for token, fine in zip(tokens, finite, strict=True)]
+        best_R = _argmax(filtered_RV)
+        finite = filtered_RV.gather(1, best_R[:, None])[:, 0].isfinite().tolist()
+        return [token if fine else _no_distribution() for token, fine in zip(best_R.tolist(), finite, strict=True)]
+    finite = filtered_RV.amax(dim=-1).isfinite().tolist()
     results: list[int | Exception] = [_no_generator() if fine else _no_distribution() for fine in finite]
     sound = {r: one for r, one in enumerate(generators) if finite[r] and one is not None}
     if sound:
@@ -182,6 +183,13 @@ def _choose(
         for r, token in zip(sound, draw(part_RV, list(sound.values())).tolist(), strict=True):
             results[r] = token
     return results
+
+
+def _argmax(logits_RV: Tensor) -> Tensor:
+    """The first largest number of each row, or the first NaN; on the CPU by numpy, whose search is in vectors."""
+    if logits_RV.device.type == "cpu":
+        return torch.from_numpy(logits_RV.detach().numpy().argmax(axis=-1))
+    return logits_RV.argmax(dim=-1)
 
 
 def _with_logprobs(
