@@ -37,6 +37,12 @@ def some_norm(width: int) -> RMSNorm:
     return norm
 
 
+def norm_with_eps(eps: float) -> RMSNorm:
+    norm = RMSNorm(4, 1e-5)
+    norm.eps = eps
+    return norm
+
+
 def assert_close(ours: Tensor, wanted: Tensor) -> None:
     assert ours.shape == wanted.shape
     assert ours.dtype == torch.float32
@@ -173,6 +179,8 @@ MAKES: list[tuple[Callable[[], Any], str]] = [
     (lambda: PanelLinear(A, gated=True), "a gate and its equal"),
     (lambda: PanelLinear(A, norm=RMSNorm(5, 1e-5)), r"norm.weight must be float32 \(4,\)"),
     (lambda: PanelLinear(A, norm=RMSNorm(4, 1e-5).double()), "norm.weight must be float32"),
+    (lambda: PanelLinear(A, norm=norm_with_eps(0.0)), "norm.eps must be a positive number, got 0.0"),
+    (lambda: PanelLinear(A, norm=norm_with_eps(float("nan"))), "norm.eps must be a positive number, got nan"),
 ]
 
 

@@ -1,6 +1,9 @@
 """Attention through block tables: loop = fast paths = dense attention of each sequence, and nothing unseen leaks."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -204,6 +207,16 @@ def test_a_bad_key_or_value_shows_in_the_result_of_its_own_request_only(bad: flo
         first = scene.layout.queries[0]
         assert vanishes or not ours[:first].isfinite().all(dim=(1, 2)).any()
         assert ours[first:].isfinite().all()
+
+
+def test_no_kernel_reads_memory_that_was_freed() -> None:
+    """glibc is told to overwrite what is freed; elsewhere the same tests run once more."""
+    names = ["test_more_queries_than_one_tile_equal_dense_attention", "test_large_scores_do_not_overflow"]
+    environment = {**os.environ, "MALLOC_PERTURB_": "68", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", " or ".join(names)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "3 passed" in done.stdout
 
 
 def test_requests_that_share_blocks_see_the_same_prefix() -> None:

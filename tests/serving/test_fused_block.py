@@ -109,6 +109,53 @@ def test_what_it_does_not_know_is_left_as_it_is(float32_maker: ModelMaker, tiny:
     assert not can_fuse(nn.Identity())
 
 
+class Doubled(nn.Linear):
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(*inputs)
+
+
+def put_doubled(block: nn.Module) -> None:
+    linear = block.self_attn.q_proj
+    block.self_attn.q_proj = Doubled(linear.in_features, linear.out_features, bias=False).requires_grad_(False)
+
+
+OTHER_PARTS: dict[str, Callable[[Any], object]] = {
+    "projection": put_doubled,
+    "wrapped": lambda block: setattr(block.self_attn, "o_proj", nn.Sequential(block.self_attn.o_proj)),
+    "norm": lambda block: setattr(block, "input_layernorm", nn.LayerNorm(32).requires_grad_(False)),
+    "norm of queries": lambda block: setattr(block.self_attn, "q_norm", nn.Tanh()),
+    "hook": lambda block: block.mlp.down_proj.register_forward_hook(lambda module, inputs, output: 3 * output),
+    "hook before": lambda block: block.self_attn.register_forward_pre_hook(lambda module, inputs: None),
+}
+
+
+@pytest.mark.parametrize("part", OTHER_PARTS)
+def test_a_block_with_another_part_stays_and_the_other_is_fused(float32_maker: ModelMaker, part: str) -> None:
+    model, tokens = float32_maker(), torch.arange(1, 12)[None]
+    OTHER_PARTS[part](model.layers[1])
+    wanted = model(tokens)
+    assert fuse_blocks(model) == 1
+    assert [type(block) is FusedBlock for block in model.layers] == [True, False]
+    assert share_of_largest(model(tokens), wanted) < 1e-5
+
+
+def test_refuses_what_its_kernels_would_read_beside(float32_maker: ModelMaker) -> None:
+    model = float32_maker()
+    block, tables = FusedBlock(model.layers[0]), (torch.ones(1, 3, 4), torch.ones(1, 3, 4))  # type: ignore[arg-type]
+    good = torch.ones(2, 3, 32)
+    assert block(good, tables, NoCache()).shape == (2, 3, 32)
+    for x in (good.double(), good.long(), good[0], good[..., :31], good[:, :0], good.to("meta")):
+        with pytest.raises(ValueError, match=r"x_BTD must be float32 \[B, T, 32\] on the CPU, got"):
+            block(x, tables, NoCache())
+    for table in (torch.ones(1, 3, 100_000), torch.ones(1, 2, 4), torch.ones(3, 3, 4), torch.ones(1, 3, 4).double()):
+        for pair in ((table, tables[1]), (tables[0], table)):
+            with pytest.raises(ValueError, match=r"tables must be float32 \[1 or 2, 3, 4\] on the CPU, got"):
+                block(good, pair, NoCache())
+    fuse_blocks(model)
+    with pytest.raises(ValueError, match="x_BTD must be float32"):
+        model.double().hidden(torch.arange(1, 12)[None], NoCache())
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_an_engine_uses_it_where_it_is_fast(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
     monkeypatch.setattr(engine_args, "panels_are_fast", lambda: fast)

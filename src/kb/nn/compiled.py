@@ -55,7 +55,10 @@ def exp2(x):
 
 @njit(**FLAGS)
 def address(array):
-    """Where an array begins, signed, to count on from: numba's own address is not, and with a number makes a double."""
+    """Where an array begins, signed, to count on from: numba's own address is not, and with a number makes a double.
+
+    Numba frees an array after its last use by name, and an address is none: keep the array where a caller holds it.
+    """
     return np.int64(array.ctypes.data)
 
 

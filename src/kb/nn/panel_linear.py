@@ -1,8 +1,9 @@
 """Linear layers whose products are compiled here, with all that stands around a product done on the way.
 
-With 32 rows, as many as there are sequences that decode together, a library's matrix product reaches little more than
-half of what the processor can do: it is cut for many rows. This one is cut for few, and nearly as fast for many.
-Several layers of one input are one product; the norm before it and the residual stream after it are part of it.
+A step of a serving engine multiplies with each weight once, for as few rows as sequences decode together. So what
+counts is that weights come from memory in long runs, and that nothing is done twice: several layers of one input are
+one product, and the norm before it, silu of the gate and the residual stream after it are part of it. Rows are worked
+on 8 at a time: up to 8 cost what 8 cost, and 9 what 16 do.
 
 Unusual: made for AVX-512, on whose 32 registers of 16 numbers the kernel counts; elsewhere it is right and slow, which
 ``kb.nn.processor`` knows. It needs numba, so it is imported only where it is used. Inference only: no gradient flows
@@ -11,6 +12,7 @@ through it, and the packed weights are no parameters.
 Shapes: M rows, K inputs, N outputs of all layers, P panels, J columns of a panel; ``...`` any leading axes.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,6 +74,8 @@ class PanelLinear(Packed):
         self.out_features = linears[0].out_features if gated else sum(outputs for outputs, _ in shapes)
         if norm is not None:
             _require("norm.weight", norm.weight, (self.in_features,))
+            if not (norm.eps > 0 and math.isfinite(norm.eps)):
+                raise ValueError(f"norm.eps must be a positive number, got {norm.eps}")
         self.own = 2 if gated else 1  # panels that a column of the result takes
         with torch.no_grad():
             weights = [linear.weight.detach() for linear in linears]

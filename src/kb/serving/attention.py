@@ -4,8 +4,8 @@ The new tokens of all requests stand one after the other, with no padding: one r
 decodes, many for one whose prompt (or a chunk of it) is being read. Each query sees its own sequence up to its own
 position, found page by page through the block table. Three ways, one answer: the loop that can be read; on a CPU a
 numba kernel for the rows that decode, and for the rest a second one where there is AVX-512, or torch's fused kernel; on
-CUDA two Triton kernels. Unusual: no slot that a query may not see is ever read, so what lies there (NaN, another
-sequence) cannot reach a result.
+CUDA two Triton kernels. Unusual: no slot that a sequence does not own is ever read, so what lies there (NaN, another
+sequence) cannot reach its result.
 
 Sources: Kwon et al. 2023, section 4.3 (paged attention); Press et al. 2022, section 3 (ALiBi).
 Shapes: T new tokens of all requests, N query heads, G key-value heads, M = N / G, H head width, P pages, S slots of a
@@ -91,6 +91,7 @@ def paged_attention(
     """
     _check(q_TNH, keys_PSGH, values_PSGH, layout, window, alibi_slopes_N)
     q_TNH, slopes_N = q_TNH.detach().contiguous(), alibi_slopes_N
+    keys_PSGH, values_PSGH = keys_PSGH.detach(), values_PSGH.detach()
     if slopes_N is not None:
         slopes_N = slopes_N.detach().to(device=q_TNH.device, dtype=torch.promote_types(q_TNH.dtype, torch.float32))
     if q_TNH.device.type == "cuda" and _is_installed("triton"):

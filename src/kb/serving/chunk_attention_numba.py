@@ -38,7 +38,7 @@ def attend_chunks(
 ) -> None:
     """Attention of the requests ``layout.chunked``, written to their rows of ``out_TNH``.
 
-    Arguments as of ``paged_attention``, contiguous float32 on the CPU, and checked by it.
+    Arguments as of ``paged_attention``, float32 on the CPU, and checked by it; queries and result are contiguous.
     """
     if not layout.chunked:
         return
@@ -120,14 +120,14 @@ def _divide(tile_RJ, sums_R, row, n, left, out_TNH):
 
 @njit(**FLAGS)
 def _attend_tile(
-    q_TNH, row, g, position, oldest, reach, keys_PHJ, values_PKJ, slopes_N, scale, scores_XK, tile_RJ, out_TNH
+    q_TNH, row, g, position, oldest, reach, keys_PHJ, values_PKJ, slopes_N, scale, scores_XK, tile_RJ, zeros_J, out_TNH
 ):
     """8 queries from ``row`` on, the first one at ``position``, of the heads that share head g of keys and values."""
     (_, N, H), (panels, K, _), M = q_TNH.shape, values_PKJ.shape, len(scores_XK) // ROWS
     begin, end = max(0, position - reach + 1) - oldest, position + ROWS - oldest
     row_bytes, panel_bytes, score_bytes = N * H * _BYTES, H * WIDTH * _BYTES, scores_XK.shape[1] * _BYTES
-    tile_bytes, nothing, sums_R = WIDTH * _BYTES, np.zeros(WIDTH, np.float32), np.empty(ROWS, np.float32)
-    queries, scores, zeros = address(q_TNH) + row * row_bytes, address(scores_XK), (address(nothing), 0)
+    tile_bytes, sums_R = WIDTH * _BYTES, np.empty(ROWS, np.float32)
+    queries, scores, zeros = address(q_TNH) + row * row_bytes, address(scores_XK), (address(zeros_J), 0)
     for p in range(begin // WIDTH, (end - 1) // WIDTH + 1):
         panel = address(keys_PHJ) + p * panel_bytes
         for m in range(M):
@@ -159,7 +159,7 @@ def _attend(
         keys_PHJ = np.zeros((key_panels, H, WIDTH), np.float32)
         values_PKJ = np.zeros((value_panels, longest, WIDTH), np.float32)
         scores_XK = np.empty((N // G * ROWS, key_panels * WIDTH), np.float32)
-        tile_RJ = np.empty((ROWS, WIDTH), np.float32)
+        tile_RJ, zeros_J = np.empty((ROWS, WIDTH), np.float32), np.zeros(WIDTH, np.float32)
         for item in range(shares_Z[v], shares_Z[v + 1]):
             (r, top, queries, position, oldest), g = units_U5[item // G], item % G
             count = position + queries - oldest
@@ -168,5 +168,5 @@ def _attend(
                 first = min(i, queries - ROWS)
                 _attend_tile(
                     q_TNH, top + first, g, position + first, oldest, reach,
-                    keys_PHJ, values_PKJ, slopes_N, scale, scores_XK, tile_RJ, out_TNH,
+                    keys_PHJ, values_PKJ, slopes_N, scale, scores_XK, tile_RJ, zeros_J, out_TNH,
                 )  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kb.lm import Cache, DecoderLM
-from kb.lm.model import Block
+from kb.lm.model import Attention, Block
 from kb.nn import RMSNorm, SwiGLU
 from kb.nn.compiled import use_torch_threads
 from kb.nn.feed_forward import ACTIVATIONS
@@ -48,7 +48,12 @@ class FusedBlock(nn.Module):
     def forward(
         self, x_BTD: Tensor, tables: tuple[Tensor, Tensor], cache: Cache, rows_R: Tensor | None = None
     ) -> Tensor:
-        """[B, T, D] to [B, T, D], or [B, R, D] with rows; arguments as those of the block."""
+        """[B, T, D] to [B, T, D], or [B, R, D] with rows; arguments as those of the block.
+
+        Raises:
+            ValueError: the hidden states or the tables are not float32 on the CPU of fitting shapes.
+        """
+        self._check(x_BTD, tables)
         x_BTD, (B, T, D) = x_BTD.detach(), x_BTD.shape
         x_MD = x_BTD.reshape(B * T, D).numpy()
         qkv_MCH = self.qkv_proj.multiply(x_MD).reshape(B * T, -1, self.head_dim)
@@ -67,16 +72,43 @@ class FusedBlock(nn.Module):
         x_MD = self.down_proj.multiply(self.gate_up_proj.multiply(x_MD), x_MD)
         return torch.from_numpy(x_MD).view(B, -1, D)
 
+    def _check(self, x_BTD: Tensor, tables: tuple[Tensor, Tensor]) -> None:
+        """Refuse what the kernels, which count bytes, would read or write beside."""
+        fits = x_BTD.dim() == 3 and x_BTD.numel() > 0 and x_BTD.shape[-1] == self.qkv_proj.in_features
+        if not fits or not _is_float32(x_BTD):
+            raise ValueError(
+                f"x_BTD must be float32 [B, T, {self.qkv_proj.in_features}] on the CPU, got {x_BTD.dtype} "
+                f"{tuple(x_BTD.shape)} on {x_BTD.device}"
+            )
+        B, T, _ = x_BTD.shape
+        for table in tables if self.rotates else ():
+            if table.shape not in ((1, T, self.head_dim // 2), (B, T, self.head_dim // 2)) or not _is_float32(table):
+                raise ValueError(
+                    f"tables must be float32 [1 or {B}, {T}, {self.head_dim // 2}] on the CPU, got {table.dtype} "
+                    f"{tuple(table.shape)} on {table.device}"
+                )
+
 
 def can_fuse(block: nn.Module) -> bool:
-    """Whether :class:`FusedBlock` takes this block."""
-    if type(block) is not Block or type(block.mlp) is not SwiGLU or block.mlp.activation is not ACTIVATIONS["silu"]:
+    """Whether :class:`FusedBlock` takes this block: one whose parts are the book's own, and none of them hooked."""
+    if type(block) is not Block or type(block.mlp) is not SwiGLU or type(block.self_attn) is not Attention:
         return False
-    return _is_plain(block)
+    attention, ffn = block.self_attn, block.mlp
+    linears = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+    linears += [ffn.gate_proj, ffn.up_proj, ffn.down_proj]
+    norms: list[nn.Module] = [block.input_layernorm, block.post_attention_layernorm]
+    norms += [norm for norm in (attention.q_norm, attention.k_norm) if type(norm) is not nn.Identity]
+    known = all(type(one) is nn.Linear for one in linears) and all(type(one) is RMSNorm for one in norms)
+    hooked = any(one._forward_hooks or one._forward_pre_hooks for one in block.modules())
+    return known and ffn.activation is ACTIVATIONS["silu"] and not hooked and _is_plain(block)
 
 
 def _is_plain(module: nn.Module) -> bool:
-    return all(one.dtype == torch.float32 and one.device.type == "cpu" for one in module.parameters())
+    return all(map(_is_float32, module.parameters()))
+
+
+def _is_float32(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu"
 
 
 def fuse_blocks(model: DecoderLM) -> int:

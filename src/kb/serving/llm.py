@@ -32,6 +32,10 @@ class LLM:
         model: Name of a pinned checkpoint, a Hugging Face folder, or a ``kb.lm.DecoderLM``.
         **options: Of :class:`~kb.serving.engine_args.EngineArgs`, whose names are vLLM's.
 
+    On a CPU, the whole process keeps more of its freed memory once there is an ``LLM`` (see
+    :class:`~kb.serving.runner.ModelRunner`), and where numba's kernels have run, children must be started by "spawn":
+    OpenMP ends a forked one.
+
     Raises:
         TypeError: an option is of another kind, or one of vLLM's that is not implemented.
         ValueError: no such model, or sizes that do not fit it or the memory.

@@ -33,6 +33,8 @@ class ModelRunner:
         cache: On the same device, of the model's dtype.
         host_blocks: Blocks of host memory, pinned where the device is a GPU.
 
+    On a CPU under Linux the whole process keeps more of its freed memory from then on, and that cannot be undone.
+
     Raises:
         ValueError: the angles of the model's rotary embedding depend on the length of the sequence: tokens of different
             sequences could not share a pass.
@@ -100,7 +102,7 @@ class ModelRunner:
 
 
 def _keep_freed_memory() -> None:
-    """Let this process keep up to 256 MiB of freed memory, where its malloc is glibc's.
+    """Let this process keep freed memory, 256 MiB at the end of each of malloc's arenas, where malloc is glibc's.
 
     A step's activations are freed and asked for again in every layer. Handed back to the system in between, each page
     of them costs a fault and is filled with zeros anew, together a tenth of the time of reading prompts.
