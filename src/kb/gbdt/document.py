@@ -28,7 +28,9 @@ def to_document(estimator: Any) -> dict[str, Any]:
     Raises:
         TypeError: a parameter cannot be saved, as a loss of one's own.
     """
-    attributes = {key: one for key, one in vars(estimator).items() if key.endswith("_") and not key.startswith("_")}
+    attributes = {
+        key: one for key, one in sorted(vars(estimator).items()) if key.endswith("_") and not key.startswith("_")
+    }
     parameters = estimator.get_params(deep=False)
     model: Model = estimator._model
     return {

@@ -57,7 +57,7 @@ def encode(value: Any, name: str) -> Any:
         return {"array": encode(value.tolist(), name), "dtype": str(value.dtype)}
     for loss, (kind, parameters) in LOSSES.items():
         if type(value) is kind:
-            return {"loss": loss, "parameters": {one: getattr(value, one) for one in parameters}}
+            return {"loss": loss, "parameters": {one: encode(getattr(value, one), name) for one in parameters}}
     raise TypeError(f"{name} cannot be saved: it is of type {type(value).__name__}")
 
 

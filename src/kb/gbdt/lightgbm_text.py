@@ -41,6 +41,7 @@ def to_text(estimator: Any) -> str:
 
     Raises:
         ValueError: a category is above 16 777 216, and LightGBM's set of bits would be too long.
+        TypeError: a frame's categories are neither numbers nor strings, so that LightGBM would not find them again.
     """
     model: Model = estimator._model
     names = feature_names(getattr(estimator, "feature_names_in_", None), len(model.mappers))
@@ -133,4 +134,6 @@ def _row(values: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """A category of NumPy's as Python's."""
-    return value.item() if isinstance(value, np.generic) else str(value)
+    if isinstance(value, np.generic) and value.dtype.kind in "biufU":
+        return value.item()
+    raise TypeError(f"categories must be numbers or strings for LightGBM's text, got {value!r}")

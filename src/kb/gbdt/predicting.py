@@ -80,7 +80,7 @@ class Predicting:
         scores_NC = np.zeros((len(values_NF), model.classes))
         for number in range(len(model.trees)):
             scores_NC = scores_NC + _scores(model.part(number, 1), values_NF, threads_of(self.n_jobs, len(values_NF)))
-            yield scores_NC
+            yield scores_NC.copy()  # whoever takes it may change it
 
     def _rounds(self, start_iteration: int, num_iteration: int | None) -> Model:
         """The part of the trees that is asked for."""

@@ -69,6 +69,7 @@ class Saving:
 
         Raises:
             ValueError: a category is too large for LightGBM's sets of bits.
+            TypeError: a frame's categories are neither numbers nor strings.
         """
         check_is_fitted(self)
         return lightgbm_text.to_text(self)

@@ -66,7 +66,9 @@ def paths_of(tree: Tree) -> list[Path]:
         above[left], above[right] = (node, True), (node, False)
     paths = []
     for leaf in range(tree.leaves if above else 0):
-        child, slots, shares = -1 - leaf, {}, {}
+        child = -1 - leaf
+        slots: dict[int, int] = {}
+        shares: dict[int, float] = {}
         nodes, lefts, places = [], [], []
         while child in above:
             node, left = above[child]

@@ -60,6 +60,16 @@ def numbers(values: list[Any], kind: Any, where: str) -> np.ndarray:
 
 
 def tree_of(document: Any, mappers: list[Mapper], where: str) -> Tree:
+    """The tree of an object.
+
+    Args:
+        document: As :func:`tree_to_document` makes it.
+        mappers: Of the features by which it splits.
+        where: What it is called in an error.
+
+    Raises:
+        ValueError: it is no tree over these features.
+    """
     fields: dict[str, Any] = {}
     for name, kind in _KINDS.items():
         values = take(document, name[:-2], list, where)
