@@ -35,22 +35,22 @@ MOST_PLAYERS = 16  # of the reference: 65 536 coalitions
 
 @dataclass(frozen=True)
 class Path:
-    """The way to a leaf.
+    """The way from a leaf to the root.
 
     Attributes:
         features_M: The different features on it.
         shares_M: Of the rows, which share goes the leaf's way at all splits by the feature.
-        nodes_Q: The nodes, from the root.
+        nodes_Q: The nodes.
         lefts_Q: Whether the way goes left.
         slots_Q: The place of the node's feature in ``features_M``.
         value: What the leaf says.
     """
 
-    features_M: np.ndarray
-    shares_M: np.ndarray
-    nodes_Q: np.ndarray
-    lefts_Q: np.ndarray
-    slots_Q: np.ndarray
+    features_M: list[int]
+    shares_M: list[float]
+    nodes_Q: list[int]
+    lefts_Q: list[bool]
+    slots_Q: list[int]
     value: float
 
 
@@ -61,36 +61,28 @@ def expected_value(tree: Tree) -> float:
 
 def paths_of(tree: Tree) -> list[Path]:
     """The ways to all leaves, in the order of the leaves; none in a tree of one leaf."""
-    above: dict[int, tuple[int, bool]] = {}
-    for node, (left, right) in enumerate(zip(tree.left_K.tolist(), tree.right_K.tolist(), strict=True)):
-        above[left], above[right] = (node, True), (node, False)
+    above: dict[int, tuple[int, bool, int, float]] = {}
+    for children_K, left in ((tree.left_K, True), (tree.right_K, False)):
+        inside_K = np.maximum(children_K, 0), np.maximum(-1 - children_K, 0)
+        rows_K = np.where(children_K < 0, tree.leaf_count_L[inside_K[1]], tree.node_count_K[inside_K[0]])
+        columns = (children_K, tree.feature_K, rows_K / tree.node_count_K)
+        for node, (child, feature, share) in enumerate(zip(*(one.tolist() for one in columns), strict=True)):
+            above[child] = (node, left, feature, share)
     paths = []
-    for leaf in range(tree.leaves if above else 0):
-        child = -1 - leaf
+    for leaf, value in enumerate(tree.leaf_value_L.tolist() if above else []):
+        path, child = Path([], [], [], [], [], value), -1 - leaf
         slots: dict[int, int] = {}
-        shares: dict[int, float] = {}
-        nodes, lefts, places = [], [], []
         while child in above:
-            node, left = above[child]
-            feature = int(tree.feature_K[node])
+            child, left, feature, share = above[child]
             slot = slots.setdefault(feature, len(slots))
-            rows = tree.leaf_count_L[-1 - child] if child < 0 else tree.node_count_K[child]
-            shares[slot] = shares.get(slot, 1.0) * float(rows / tree.node_count_K[node])
-            nodes.append(node)
-            lefts.append(left)
-            places.append(slot)
-            child = node
-        numbers = [np.array(part[::-1], np.int64) for part in (nodes, places)]
-        paths.append(
-            Path(
-                np.array(list(slots), np.int64),
-                np.array([shares[slot] for slot in range(len(slots))]),
-                numbers[0],
-                np.array(lefts[::-1], bool),
-                numbers[1],
-                float(tree.leaf_value_L[leaf]),
-            )
-        )
+            if slot == len(path.features_M):
+                path.features_M.append(feature)
+                path.shares_M.append(1.0)
+            path.shares_M[slot] *= share
+            path.nodes_Q.append(child)
+            path.lefts_Q.append(left)
+            path.slots_Q.append(slot)
+        paths.append(path)
     return paths
 
 
@@ -107,7 +99,7 @@ def leaf_shares(holds_UM: np.ndarray, path: Path) -> np.ndarray:
         holds_UM: Whether a row goes the leaf's way at all splits by the feature.
         path: To the leaf.
     """
-    shares_M1 = path.shares_M[:, None]
+    shares_M1 = np.array(path.shares_M)[:, None]
     sums_MU = np.zeros(holds_UM.T.shape)
     for point, weight in zip(*gauss(len(path.shares_M)), strict=True):
         rest_M1 = shares_M1 * (1.0 - point)

@@ -13,7 +13,9 @@ nodes of all paths, P points of Gauss's rule, M features of a path.
 # What a compiled function's arguments are, numba says and not Python.
 # mypy: disallow-untyped-defs=False, check-untyped-defs=False
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sized
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -62,27 +64,34 @@ def all_paths(model: Model) -> Paths:
     trees = [tree for round_ in model.trees for tree in round_]
     paths = [paths_of(tree) for tree in trees]
     flat = [path for some in paths for path in some]
-    nodes_T = np.cumsum([0, *(len(tree.feature_K) for tree in trees)])
-    moved = [path.nodes_Q + nodes_T[tree] for tree, some in enumerate(paths) for path in some]
+    nodes_T = _starts(tree.feature_K for tree in trees)
+    steps_T = [sum(len(path.nodes_Q) for path in some) for some in paths]
     most = max((len(path.features_M) for path in flat), default=0)
     rules = [gauss(players) for players in range(1, most + 1)]
-    nothing = np.empty(0)
     return Paths(
         nodes_T,
-        np.cumsum([0, *map(len, paths)]),
+        _starts(paths),
         np.array([expected_value(tree) for tree in trees], np.float64),
-        np.cumsum([0, *(len(path.features_M) for path in flat)]),
-        np.cumsum([0, *(len(path.nodes_Q) for path in flat)]),
+        _starts(path.features_M for path in flat),
+        _starts(path.nodes_Q for path in flat),
         np.array([path.value for path in flat], np.float64),
-        np.concatenate([*(path.features_M for path in flat), nothing]).astype(np.int64),
-        np.concatenate([*(path.shares_M for path in flat), nothing]),
-        np.concatenate([*moved, nothing]).astype(np.int64),
-        np.concatenate([*(path.lefts_Q for path in flat), nothing]).astype(np.bool_),
-        np.concatenate([*(path.slots_Q for path in flat), nothing]).astype(np.int64),
-        np.cumsum([0, 0, *(len(points_P) for points_P, _ in rules)]),
-        np.concatenate([*(points_P for points_P, _ in rules), nothing]),
-        np.concatenate([*(weights_P for _, weights_P in rules), nothing]),
+        _joined((path.features_M for path in flat), np.int64),
+        _joined((path.shares_M for path in flat), np.float64),
+        _joined((path.nodes_Q for path in flat), np.int64) + np.repeat(nodes_T[:-1], steps_T),
+        _joined((path.lefts_Q for path in flat), np.bool_),
+        _joined((path.slots_Q for path in flat), np.int64),
+        np.append(0, _starts(points_P for points_P, _ in rules)),
+        _joined((points_P for points_P, _ in rules), np.float64),
+        _joined((weights_P for _, weights_P in rules), np.float64),
     )
+
+
+def _starts(parts: Iterable[Sized]) -> np.ndarray:
+    return np.cumsum([0, *map(len, parts)])
+
+
+def _joined(parts: Iterable[Iterable[Any]], kind: Any) -> np.ndarray:
+    return np.array(list(chain.from_iterable(parts)), kind)
 
 
 @njit(**FLAGS)
