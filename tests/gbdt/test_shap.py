@@ -1,5 +1,7 @@
 """Contributions of features: the enumeration's, LightGBM's on the same trees, and exact where paths are long."""
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import lightgbm
@@ -87,6 +89,31 @@ def check_against_lightgbm(model: Any, values: np.ndarray) -> None:
         np.testing.assert_allclose(sums.reshape(scores.shape), scores, rtol=1e-12, atol=1e-12)
 
 
+def exact_shares(holds: list[bool], shares: list[float]) -> list[float]:
+    """What a leaf of value 1 gives each feature: the sum over all coalitions, by their sizes, in whole fractions."""
+    M, found = len(shares), []
+    for j in range(M):
+        sizes = [Fraction(1)]  # by the number of features in the coalition
+        for i in range(M):
+            if i != j:
+                inside, outside = int(holds[i]), Fraction(shares[i])
+                longer = zip([*sizes, Fraction(0)], [Fraction(0), *sizes], strict=True)
+                sizes = [one * outside + before * inside for one, before in longer]
+        weights = [Fraction(math.factorial(k) * math.factorial(M - 1 - k), math.factorial(M)) for k in range(M)]
+        total = sum(weight * size for weight, size in zip(weights, sizes, strict=True))
+        found.append(float((int(holds[j]) - Fraction(shares[j])) * total))
+    return found
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 1000)), min_size=1, max_size=36))
+def test_a_leafs_shares_are_exact(features: list[tuple[bool, int]]) -> None:
+    holds, shares = [hold for hold, _ in features], [share / 1000 for _, share in features]
+    path = shap.Path(list(range(len(shares))), shares, [], [], [], 1.0)
+    found = shap.leaf_shares(np.array([holds]), path)[0]
+    np.testing.assert_allclose(found, exact_shares(holds, shares), rtol=1e-11, atol=1e-300)
+
+
 def chain(features: int) -> tuple[GBDTRegressor, np.ndarray]:
     """A tree that takes a few rows off by one feature after another, so that one path has them all."""
     rows = 20 * np.arange(features)[:, None] + np.arange(20)
@@ -95,6 +122,15 @@ def chain(features: int) -> tuple[GBDTRegressor, np.ndarray]:
     target[rows] = 100.0 - np.arange(features)[:, None]
     options = {"num_leaves": features + 1, "min_child_samples": 5, "min_child_weight": 0.0}
     return GBDTRegressor(n_estimators=1, learning_rate=1.0, **options).fit(values, target), values[::50]
+
+
+@pytest.mark.parametrize("players", [1, 2, 5, 12, 33, 34, 40, 200])
+def test_the_rule_gives_each_size_of_a_coalition_its_weight(players: int) -> None:
+    """The integral of t**s (1 - t)**(M - 1 - s) is s! (M - 1 - s)! / M!."""
+    points, weights = shap.gauss(players)
+    for size in {0, players // 3, players // 2, players - 1}:
+        found = (weights * points**size * (1 - points) ** (players - 1 - size)).sum()
+        assert math.isclose(found * players * math.comb(players - 1, size), 1.0, rel_tol=1e-9)
 
 
 def test_long_paths_keep_their_digits() -> None:

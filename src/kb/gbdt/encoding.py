@@ -83,7 +83,7 @@ def decode(value: Any, name: str) -> Any:
             return np.array(decode(value["array"], name), np.dtype(value["dtype"]))
         if keys == {"loss", "parameters"}:
             kind, parameters = LOSSES[value["loss"]]
-            return kind(**{one: value["parameters"][one] for one in parameters})
+            return kind(**{one: decode(value["parameters"][one], name) for one in parameters})
     except (KeyError, TypeError, OverflowError, ValueError) as error:
         raise ValueError(f"{name} cannot be read: {error}") from error
     raise ValueError(f"{name} cannot be read: an object with keys {', '.join(sorted(keys))}")

@@ -22,6 +22,7 @@ points of Gauss's rule.
 # ruff: noqa: N815
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from math import factorial
 
@@ -31,6 +32,7 @@ from kb.gbdt.prediction import goes_left
 from kb.gbdt.tree import Model, Tree
 
 MOST_PLAYERS = 16  # of the reference: 65 536 coalitions
+_STEP = 16  # points
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,14 @@ def paths_of(tree: Tree) -> list[Path]:
 
 def gauss(players: int) -> tuple[np.ndarray, np.ndarray]:
     """Points and weights [P] by which polynomials of degree ``players - 1`` are integrated from 0 to 1 exactly."""
-    points_P, weights_P = np.polynomial.legendre.leggauss((players + 1) // 2)
+    points = (players + 1) // 2
+    # More points are as exact: so long paths of all lengths need few rules, which take long to make.
+    return _rule(points if points <= _STEP else -(-points // _STEP) * _STEP)
+
+
+@cache
+def _rule(points: int) -> tuple[np.ndarray, np.ndarray]:
+    points_P, weights_P = np.polynomial.legendre.leggauss(points)
     return (points_P + 1.0) / 2.0, weights_P / 2.0
 
 
