@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kb.gbdt import GBDTClassifier, GBDTRegressor
 from kb.gbdt.lightgbm_text import bits, feature_names
-from kb.gbdt.losses import Squared
+from kb.gbdt.losses import Quantile, Squared
 
 
 def table(seed: int, missing: float = 0.1, rows: int = 800) -> tuple[np.ndarray, np.ndarray]:
@@ -122,6 +122,37 @@ def test_lightgbm_uses_the_trees_as_its_own(tmp_path: Path) -> None:
         more = lightgbm.train({"verbose": -1, "num_threads": 1}, data, 4, init_model=booster)
     assert more.num_trees() == 12
     np.testing.assert_allclose(more.predict(values, num_iteration=8), model.predict(values), rtol=1e-12)
+
+
+REFITTED: dict[str, dict[str, Any]] = {
+    "regression": {"reg_lambda": 3.0, "learning_rate": 0.2},
+    "quantile": {"objective": Quantile(0.3)},
+    "poisson": {"objective": "poisson"},
+}
+
+
+@pytest.mark.parametrize("name", REFITTED)
+def test_lightgbm_refits_the_trees_as_its_own(name: str) -> None:
+    values, target = table(5)
+    target = np.floor(np.abs(target)) if name == "poisson" else target
+    options = {"n_estimators": 6} | REFITTED[name]
+    model, theirs = GBDTRegressor(**options), lightgbm.LGBMRegressor(**options, verbose=-1, n_jobs=1)
+    if name == "quantile":
+        theirs.set_params(objective="quantile", alpha=0.3)
+    texts = [model.fit(values, target).to_lightgbm_text(), theirs.fit(values, target).booster_.model_to_string()]
+    boosters = [lightgbm.Booster(model_str=text) for text in texts]
+    new = [booster.refit(values[:400], np.roll(target, 7)[:400]).predict(values) for booster in boosters]
+    np.testing.assert_allclose(new[0], new[1], rtol=1e-9, atol=1e-9)
+    assert np.abs(new[0] - boosters[0].predict(values)).max() > 1e-3
+
+
+def test_lightgbm_refits_several_classes() -> None:
+    values, target = table(6)
+    labels = np.digitize(target, [0.0, 1.0])
+    model = GBDTClassifier(n_estimators=3).fit(values, labels)
+    booster = lightgbm.Booster(model_str=model.to_lightgbm_text())
+    new = booster.refit(values, labels, decay_rate=1.0).predict(values)  # all of the old leaves, nothing of new ones
+    np.testing.assert_allclose(new, model.predict_proba(values), rtol=1e-12)
 
 
 def test_a_loss_that_lightgbm_does_not_know_has_raw_scores() -> None:

@@ -32,6 +32,20 @@ OBJECTIVES: dict[type[Loss], Callable[[Any], str]] = {
     Logistic: lambda _: "binary sigmoid:1",
     Softmax: lambda loss: f"multiclass num_class:{loss.classes}",
 }
+PARAMETERS = {  # LightGBM's names of what it needs to go on with a model, and the estimators'
+    "boosting": "boosting_type",
+    "learning_rate": "learning_rate",
+    "num_leaves": "num_leaves",
+    "max_depth": "max_depth",
+    "min_data_in_leaf": "min_child_samples",
+    "min_sum_hessian_in_leaf": "min_child_weight",
+    "min_gain_to_split": "min_split_gain",
+    "lambda_l1": "reg_alpha",
+    "lambda_l2": "reg_lambda",
+    "max_bin": "max_bin",
+    "alpha": "alpha",
+    "poisson_max_delta_step": "poisson_max_delta_step",
+}
 _BY_CATEGORY, _MISSING_LEFT, _NAN_IS_MISSING = 1, 2, 8
 _LARGEST_CATEGORY = 1 << 24  # whose set of bits has 2 MiB
 
@@ -46,7 +60,12 @@ def to_text(estimator: Any) -> str:
     model: Model = estimator._model
     names = feature_names(getattr(estimator, "feature_names_in_", None), len(model.mappers))
     flat = [tree for trees in model.trees for tree in trees]
-    blocks = [f"Tree={place}\n{_tree(tree, model.mappers, estimator.learning_rate)}" for place, tree in enumerate(flat)]
+    # A tree that the constant was added to is, as in LightGBM's files, no longer a multiple of one that was grown.
+    rates = [1.0 if place < model.classes else estimator.learning_rate for place in range(len(flat))]
+    blocks = [
+        f"Tree={place}\n{_tree(tree, model.mappers, rate)}"
+        for place, (tree, rate) in enumerate(zip(flat, rates, strict=True))
+    ]
     objective = OBJECTIVES.get(type(estimator._loss))
     head = [
         "tree",
@@ -60,13 +79,26 @@ def to_text(estimator: Any) -> str:
         f"feature_infos={' '.join(_info(mapper) for mapper in model.mappers)}",
         f"tree_sizes={_row(len(block.encode()) for block in blocks)}",
     ]
-    splits_F = np.bincount(np.concatenate([tree.feature_K for tree in flat]), minlength=len(names))
+    return "\n".join([*head, "", ""]) + "".join(blocks) + "\n".join(_tail(estimator, names, flat))
+
+
+def _tail(estimator: Any, names: list[str], trees: list[Tree]) -> list[str]:
+    """The lines after the trees."""
+    splits_F = np.bincount(np.concatenate([tree.feature_K for tree in trees]), minlength=len(names))
     order = [place for place in np.argsort(-splits_F, kind="stable") if splits_F[place]]
-    tail = ["end of trees", "", "feature_importances:", *(f"{names[place]}={splits_F[place]}" for place in order)]
-    frames = [list(values) for _, values in sorted(estimator._columns.categories.items())] or None
-    parameters = ["parameters:", f"[boosting: {estimator.boosting_type}]", "end of parameters"]
-    lines = [*tail, "", *parameters, "", f"pandas_categorical:{json.dumps(frames, default=_plain)}", ""]
-    return "\n".join(head) + "\n\n" + "".join(blocks) + "\n".join(lines)
+    # A loss that was given as an object has an alpha of its own.
+    used = {theirs: getattr(estimator._loss, ours, getattr(estimator, ours)) for theirs, ours in PARAMETERS.items()}
+    parameters = [f"[{name}: {value}]" for name, value in used.items()]
+    if type(estimator._loss) in OBJECTIVES:
+        parameters += [f"[objective: {estimator._loss.name}]", f"[num_class: {estimator._loss.classes}]"]
+    categories = [list(values) for _, values in sorted(estimator._columns.categories.items())] or None
+    return [
+        *("end of trees", "", "feature_importances:"),
+        *(f"{names[place]}={splits_F[place]}" for place in order),
+        *("", "parameters:", *parameters, "", "end of parameters", ""),
+        f"pandas_categorical:{json.dumps(categories, default=_plain)}",
+        "",
+    ]
 
 
 def feature_names(names: Any, count: int) -> list[str]:
