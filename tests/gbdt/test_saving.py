@@ -152,8 +152,18 @@ def tree(name: str, place: int, value: Any) -> Callable[[Any], Any]:
     return lambda model: model["trees"][0][0][name].__setitem__(place, value)
 
 
+def circle(model: Any) -> None:
+    """Hang a node under itself, and its leaf where it was: still each is the child of one."""
+    tree = model["trees"][0][0]
+    sides = [(name, node) for name in ("left", "right") for node in range(len(tree["left"]))]
+    side, node = next((side, node) for side, node in sides if node > 0 and tree[side][node] < 0)
+    above, parent = next((other, parent) for other, parent in sides if tree[other][parent] == node)
+    tree[above][parent], tree[side][node] = tree[side][node], node
+
+
 BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "a circle": (tree("left", 1, 0), "one node's child"),
+    "a circle": (circle, "a node's child must come after it"),
+    "the root as a child": (tree("left", 1, 0), "one node's child"),
     "a child twice": (
         lambda model: model["trees"][0][0].update(left=model["trees"][0][0]["right"]),
         "one node's child",
