@@ -1,18 +1,16 @@
-"""What the estimators share: LightGBM's parameters and defaults, fitting, and the sums of the trees.
+"""What the estimators share: LightGBM's parameters and defaults, and fitting.
 
 Sources: LightGBM's documentation of ``LGBMModel``; scikit-learn's developer guide.
 Shapes: N rows, F features, C classes.
 """
 
-import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from kb.gbdt import settings, tables
 from kb.gbdt.binning.mapper import Mapper, find_mappers
@@ -21,15 +19,13 @@ from kb.gbdt.booster import Training, boost
 from kb.gbdt.drawing import Drawing
 from kb.gbdt.engine import NumpyEngine
 from kb.gbdt.losses import Loss
-from kb.gbdt.prediction import raw_scores
+from kb.gbdt.predicting import Predicting, has_numba, threads_of
 from kb.gbdt.row_sampling import Bagging, Goss, RowSampling
-from kb.gbdt.tree import Model
-
-_ROWS_OF_A_THREAD = 8192  # with fewer, threads wait for each other longer than they work
+from kb.gbdt.saving import Saving
 
 
 @dataclass(eq=False, repr=False)
-class GBDTEstimator(BaseEstimator):
+class GBDTEstimator(Predicting, Saving, BaseEstimator):
     """What regressor and classifier share; the parameters are LightGBM's, under its names and with its defaults."""
 
     boosting_type: str = "gbdt"
@@ -90,7 +86,7 @@ class GBDTEstimator(BaseEstimator):
         parameters = settings.tree_parameters(self)
         loss.check(targets_N)
         N, F = values_NF.shape
-        seeds, threads = settings.seeds(self.random_state), _threads(self.n_jobs, len(values_NF))
+        seeds, threads = settings.seeds(self.random_state), threads_of(self.n_jobs, N)
         names = getattr(self, "feature_names_in_", None)
         categorical = {*tables.places(categorical_feature, names, F), *self._columns.categories}
         mappers = find_mappers(
@@ -118,7 +114,7 @@ class GBDTEstimator(BaseEstimator):
             rows=self._rows(N, seeds),
             features=self._features(mappers, seeds),
         )
-        self._model: Model = boost(training, self.n_estimators)
+        self._model = boost(training, self.n_estimators)
         self._loss = loss
         self.n_iter_ = len(self._model.trees)
 
@@ -144,28 +140,6 @@ class GBDTEstimator(BaseEstimator):
 
         return draw
 
-    def _scores(self, X: Any, num_iteration: int | None) -> np.ndarray:
-        check_is_fitted(self)
-        values_NF = self._checked(X, fit=False)
-        rounds = len(self._model.trees) if num_iteration is None or num_iteration <= 0 else num_iteration
-        if _has_numba():
-            from kb.gbdt import prediction_numba
-
-            return prediction_numba.raw_scores(self._model, values_NF, rounds, _threads(self.n_jobs, len(values_NF)))
-        return raw_scores(self._model, values_NF, rounds)
-
-    @property
-    def feature_importances_(self) -> np.ndarray:
-        """How often each feature splits, or with importance_type "gain" what these splits gain; [F]."""
-        check_is_fitted(self)
-        if self.importance_type not in ("split", "gain"):
-            raise ValueError(f"importance_type must be 'split' or 'gain', got {self.importance_type!r}")
-        total_F = np.zeros(self.n_features_in_)
-        for trees in self._model.trees:
-            for tree in trees:
-                np.add.at(total_F, tree.feature_K, tree.gain_K if self.importance_type == "gain" else 1.0)
-        return total_F if self.importance_type == "gain" else total_F.astype(np.int64)
-
 
 def weights_of(sample_weight: Any, values_NF: np.ndarray) -> np.ndarray | None:
     """The weights of the rows, checked; None for all alike.
@@ -181,19 +155,8 @@ def weights_of(sample_weight: Any, values_NF: np.ndarray) -> np.ndarray | None:
     return weights_N
 
 
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None
-
-
-def _threads(n_jobs: int | None, rows: int) -> int:
-    """As in scikit-learn: None and -1 are all cores, -2 all but one, and so on; but few where there is little to do."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = cores if n_jobs is None or n_jobs == 0 else max(1, cores + 1 + n_jobs) if n_jobs < 0 else n_jobs
-    return min(wanted, 1 + rows // _ROWS_OF_A_THREAD)
-
-
 def _engine(bins: Bins, parameters: Any, monotone_F: np.ndarray, threads: int) -> NumpyEngine:
-    if not _has_numba():
+    if not has_numba():
         return NumpyEngine(bins, parameters, monotone_F)
     from kb.gbdt.engine_numba import NumbaEngine
 

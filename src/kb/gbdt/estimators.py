@@ -4,14 +4,13 @@ Sources: LightGBM's documentation of ``LGBMRegressor`` and ``LGBMClassifier``; s
 Shapes: N rows, F features, C classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
 from kb.gbdt.estimator import GBDTEstimator, weights_of
 from kb.gbdt.losses import Absolute, Huber, Logistic, Loss, Poisson, Quantile, Softmax, Squared
@@ -57,10 +56,22 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
         self._fit(values_NF, targets_N.astype(np.float64), self._chosen(), weights_N, init_score, categorical_feature)
         return self
 
-    def predict(self, X: Any, raw_score: bool = False, num_iteration: int | None = None) -> np.ndarray:
-        """Numbers [N], or with ``raw_score`` the sums of the trees; of the first ``num_iteration`` rounds."""
-        scores_NC = self._scores(X, num_iteration)
-        return scores_NC[:, 0] if raw_score else self._loss.predict(scores_NC)
+    def predict(
+        self,
+        X: Any,
+        raw_score: bool = False,
+        start_iteration: int = 0,
+        num_iteration: int | None = None,
+        pred_leaf: bool = False,
+        pred_contrib: bool = False,
+    ) -> np.ndarray:
+        """Numbers [N], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting._predict`."""
+        return self._predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
+
+    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
+        """The predictions [N] after the first round, after two, and so on."""
+        for scores_NC in self._staged_scores(X):
+            yield self._loss.predict(scores_NC)
 
     def _chosen(self) -> Loss:
         if isinstance(self.objective, Loss):
@@ -96,18 +107,48 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         self._fit(values_NF, targets_N.astype(np.float64), loss, weights_N, init_score, categorical_feature)
         return self
 
-    def predict_proba(self, X: Any, raw_score: bool = False, num_iteration: int | None = None) -> np.ndarray:
-        """Probabilities [N, C], or with ``raw_score`` the sums of the trees."""
-        scores_NC = self._scores(X, num_iteration)
-        if raw_score:
-            return scores_NC[:, 0] if self._loss.classes == 1 else scores_NC
-        return self._loss.predict(scores_NC)
+    def predict_proba(
+        self,
+        X: Any,
+        raw_score: bool = False,
+        start_iteration: int = 0,
+        num_iteration: int | None = None,
+        pred_leaf: bool = False,
+        pred_contrib: bool = False,
+    ) -> np.ndarray:
+        """Probabilities [N, C], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting._predict`."""
+        return self._predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
 
-    def predict(self, X: Any, num_iteration: int | None = None) -> np.ndarray:
-        """Classes [N]."""
-        check_is_fitted(self)
-        return self.classes_[self.predict_proba(X, num_iteration=num_iteration).argmax(axis=1)]
+    def predict(
+        self,
+        X: Any,
+        raw_score: bool = False,
+        start_iteration: int = 0,
+        num_iteration: int | None = None,
+        pred_leaf: bool = False,
+        pred_contrib: bool = False,
+    ) -> np.ndarray:
+        """Classes [N], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting._predict`."""
+        found = self._predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
+        if raw_score or pred_leaf or pred_contrib:
+            return found
+        return self.classes_[found.argmax(axis=1)]
 
     def decision_function(self, X: Any) -> np.ndarray:
         """The sums of the trees: [N] for two classes, else [N, C]."""
         return self.predict_proba(X, raw_score=True)
+
+    def staged_decision_function(self, X: Any) -> Iterator[np.ndarray]:
+        """The sums of the trees after the first round, after two, and so on, shaped as by ``decision_function``."""
+        for scores_NC in self._staged_scores(X):
+            yield scores_NC[:, 0] if self._loss.classes == 1 else scores_NC
+
+    def staged_predict_proba(self, X: Any) -> Iterator[np.ndarray]:
+        """The probabilities [N, C] after the first round, after two, and so on."""
+        for scores_NC in self._staged_scores(X):
+            yield self._loss.predict(scores_NC)
+
+    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
+        """The classes [N] after the first round, after two, and so on."""
+        for chances_NC in self.staged_predict_proba(X):
+            yield self.classes_[chances_NC.argmax(axis=1)]

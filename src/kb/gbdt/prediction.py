@@ -3,7 +3,7 @@
 All rows take a step at a time, so there are as many array operations as the tree is deep, and no recursion. The fast
 one for values is in ``prediction_numba``.
 
-Shapes: N rows, F features, K nodes.
+Shapes: N rows, R of them, F features, K nodes.
 """
 
 import numpy as np
@@ -27,16 +27,30 @@ def leaf_of(tree: Tree, values_NF: np.ndarray, missing_F: np.ndarray) -> np.ndar
         if not len(inside):
             return -1 - node_N
         rows, node = inside, node_N[inside]
-        feature = tree.feature_K[node]
-        value = values_NF[inside, feature]
-        missing = np.isnan(value)
-        left = np.where(missing & ~missing_F[feature], 0.0, value) <= tree.threshold_K[node]
-        left = np.where(missing & missing_F[feature], tree.missing_left_K[node], left)
-        by_category = np.isnan(tree.threshold_K[node])
-        for place in np.unique(tree.bin_K[node[by_category]]):
-            these = by_category & (tree.bin_K[node] == place)
-            left[these] = np.isin(value[these], tree.categories[place][1])
+        left = goes_left(tree, node, values_NF[inside, tree.feature_K[node]], missing_F)
         node_N[inside] = np.where(left, tree.left_K[node], tree.right_K[node])
+
+
+def goes_left(tree: Tree, node_R: np.ndarray, value_R: np.ndarray, missing_F: np.ndarray) -> np.ndarray:
+    """Whether values go left at their nodes, bool [R].
+
+    A category is a whole number; as in LightGBM, what follows its point is cut off.
+
+    Args:
+        tree: Of K nodes.
+        node_R: At which node each value stands.
+        value_R: Of the node's feature, NaN where missing.
+        missing_F: For which features NaN is missing; for others it counts as 0.
+    """
+    feature_R, threshold_R = tree.feature_K[node_R], tree.threshold_K[node_R]
+    missing_R = np.isnan(value_R)
+    left_R = np.where(missing_R & ~missing_F[feature_R], 0.0, value_R) <= threshold_R
+    left_R = np.where(missing_R & missing_F[feature_R], tree.missing_left_K[node_R], left_R)
+    by_category_R = np.isnan(threshold_R)
+    for place in np.unique(tree.bin_K[node_R[by_category_R]]):
+        these_R = by_category_R & (tree.bin_K[node_R] == place)
+        left_R[these_R] = np.isin(np.trunc(value_R[these_R]), tree.categories[place][1])
+    return left_R
 
 
 def leaf_of_bins(tree: Tree, bins: Bins) -> np.ndarray:
@@ -61,11 +75,11 @@ def leaf_of_bins(tree: Tree, bins: Bins) -> np.ndarray:
     return leaf_N
 
 
-def raw_scores(model: Model, values_NF: np.ndarray, rounds: int) -> np.ndarray:
-    """The sums of the first rounds' trees, float64 [N, C]."""
+def raw_scores(model: Model, values_NF: np.ndarray) -> np.ndarray:
+    """The sums of the trees, float64 [N, C]."""
     missing_F = np.array([mapper.has_missing for mapper in model.mappers], bool)
     scores_NC = np.zeros((len(values_NF), model.classes))
-    for trees in model.trees[:rounds]:
+    for trees in model.trees:
         for c, tree in enumerate(trees):
             scores_NC[:, c] += tree.leaf_value_L[leaf_of(tree, values_NF, missing_F)]
     return scores_NC

@@ -39,18 +39,18 @@ class Forest(NamedTuple):
     categories_J: np.ndarray
 
 
-def raw_scores(model: Model, values_NF: np.ndarray, rounds: int, threads: int) -> np.ndarray:
+def raw_scores(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
     """What :func:`kb.gbdt.prediction.raw_scores` gives."""
     use_threads(threads)
     missing_F = np.array([mapper.has_missing for mapper in model.mappers], np.bool_)
     scores_NC = np.zeros((len(values_NF), model.classes))
-    _descend(np.ascontiguousarray(values_NF), missing_F, forest(model, rounds), scores_NC)
+    _descend(np.ascontiguousarray(values_NF), missing_F, forest(model), scores_NC)
     return scores_NC
 
 
-def forest(model: Model, rounds: int) -> Forest:
-    """The first rounds' trees, put together."""
-    trees = [(c, tree) for round_ in model.trees[:rounds] for c, tree in enumerate(round_)]
+def forest(model: Model) -> Forest:
+    """All trees, put together."""
+    trees = [(c, tree) for round_ in model.trees for c, tree in enumerate(round_)]
     columns: dict[str, list[np.ndarray]] = {name: [] for name in Forest._fields}
     nodes = leaves = members = 0
     for c, tree in trees:
@@ -76,6 +76,21 @@ def forest(model: Model, rounds: int) -> Forest:
     )
 
 
+@njit(inline="always", **FLAGS)
+def goes_left(trees, node, value, is_missing):
+    """Whether a value of the node's feature goes left; a missing one counts as 0 unless NaN is missing there."""
+    threshold = trees.threshold_K[node]
+    if np.isnan(threshold):
+        left = False
+        for place in range(trees.first_category_K[node], trees.last_category_K[node]):
+            left |= np.trunc(value) == trees.categories_J[place]
+    elif np.isnan(value):
+        left = trees.missing_left_K[node] if is_missing else threshold >= 0.0
+    else:
+        left = value <= threshold
+    return left
+
+
 @njit(parallel=True, **FLAGS)
 def _descend(values_NF, missing_F, trees, scores_NC):
     N = len(values_NF)
@@ -87,14 +102,6 @@ def _descend(values_NF, missing_F, trees, scores_NC):
                 node = trees.roots_T[tree]
                 while node >= 0:
                     feature = trees.feature_K[node]
-                    value, threshold = np.float64(values_NF[row, feature]), trees.threshold_K[node]
-                    if np.isnan(threshold):
-                        left = False
-                        for place in range(trees.first_category_K[node], trees.last_category_K[node]):
-                            left |= value == trees.categories_J[place]
-                    elif np.isnan(value):
-                        left = trees.missing_left_K[node] if missing_F[feature] else threshold >= 0.0
-                    else:
-                        left = value <= threshold
+                    left = goes_left(trees, node, np.float64(values_NF[row, feature]), missing_F[feature])
                     node = trees.left_K[node] if left else trees.right_K[node]
                 scores_NC[row, c] += trees.values[-1 - node]

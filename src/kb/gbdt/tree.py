@@ -76,3 +76,7 @@ class Model:
     mappers: list[Mapper]
     trees: list[list[Tree]] = field(default_factory=list)
     classes: int = 1
+
+    def part(self, first: int, count: int) -> "Model":
+        """The same with the trees of ``count`` rounds from ``first`` on."""
+        return Model(self.mappers, self.trees[first : first + count], self.classes)
