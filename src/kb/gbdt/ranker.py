@@ -1,0 +1,119 @@
+"""Boosted trees that rank the documents of a query, with LightGBM's parameters and defaults.
+
+Sources: LightGBM's documentation of ``LGBMRanker``; Burges 2010, From RankNet to LambdaRank to LambdaMART.
+Shapes: N documents, F features, Q queries.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from kb.gbdt.estimator import GBDTEstimator
+from kb.gbdt.eval_sets import Wishes
+from kb.gbdt.losses import Custom, LambdaRank, Loss
+from kb.gbdt.queries import checked_gains, checked_groups, checked_labels
+from kb.gbdt.row_inputs import weights_of
+
+
+@dataclass(eq=False, repr=False)
+class GBDTRanker(GBDTEstimator):
+    """Gradient boosting of rankings; parameters and defaults of ``LGBMRanker``.
+
+    ``objective`` is "lambdarank" (the default), or a function of labels and scores (with weights and the queries' sizes
+    as a third and a fourth argument, if it takes them) that returns first and second derivatives.
+    """
+
+    lambdarank_truncation_level: int = 30
+    lambdarank_norm: bool = True
+    label_gain: Sequence[float] | None = None
+    sigmoid: float = 1.0
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        init_score: Any = None,
+        group: Any = None,
+        eval_set: Any = None,
+        eval_names: Sequence[str] | None = None,
+        eval_sample_weight: Sequence[Any] | None = None,
+        eval_init_score: Sequence[Any] | None = None,
+        eval_group: Sequence[Any] | None = None,
+        eval_metric: Any = None,
+        eval_at: Sequence[int] = (1, 2, 3, 4, 5),
+        categorical_feature: Any = "auto",
+        callbacks: Sequence[Callable[..., None]] | None = None,
+    ) -> Self:
+        """Fit the trees.
+
+        Args:
+            X: A table [N, F], the documents of a query side by side.
+            y: How relevant each document is: integers from 0 on, each with a gain in ``label_gain``.
+            sample_weight: Weights of the documents, of at least 0.
+            init_score: Scores to start from [N].
+            group: How many documents each query has [Q], in the order of the rows.
+            eval_set: Pairs (X, y) that are judged after each round; with the very ``X`` and ``y``, the training data.
+            eval_names: Of these; "valid_0" and so on if None.
+            eval_sample_weight: Of each, weights of its documents, or None.
+            eval_init_score: Of each, scores to start from, or None.
+            eval_group: Of each, how many documents its queries have.
+            eval_metric: As of :meth:`kb.gbdt.GBDTRegressor.fit`; "ndcg" is judged by in any case.
+            eval_at: After how many documents "ndcg" is taken.
+            categorical_feature: Places or names of features without an order; "auto" takes a frame's categories.
+            callbacks: Called before or after each round; see :mod:`kb.gbdt.callbacks`.
+
+        Raises:
+            ValueError: a parameter is out of range, the data cannot be used, groups do not sum to the rows, or a label
+                is no integer or has no gain.
+            TypeError: a metric, a callback or the objective is of a wrong kind.
+        """
+        values_NF, labels_N = self._checked(X, fit=True, y=y, y_numeric=True)
+        labels_N, groups_Q = labels_N.astype(np.float64), checked_groups(group, len(values_NF))
+        if eval_set is not None and eval_group is None:
+            raise ValueError("eval_group must say how many rows each query of each eval_set has, got None")
+        weights_N = weights_of(sample_weight, values_NF)
+        wishes = Wishes(
+            X,
+            y,
+            eval_set,
+            eval_names,
+            eval_sample_weight,
+            eval_init_score=eval_init_score,
+            eval_group=eval_group,
+            eval_metric=eval_metric,
+            eval_at=eval_at,
+            label_gain=self.label_gain,
+            callbacks=callbacks,
+        )
+        loss = self._chosen(labels_N, groups_Q)
+        self._fit(values_NF, labels_N, loss, weights_N, init_score, categorical_feature, wishes, groups_Q)
+        return self
+
+    def predict(self, X: Any, raw_score: bool = False, num_iteration: int | None = None) -> np.ndarray:
+        """Scores [N], of which only the order within a query means something."""
+        return self._scores(X, num_iteration)[:, 0]
+
+    def _chosen(self, labels_N: np.ndarray, groups_Q: np.ndarray) -> Loss:
+        if callable(self.objective):
+            return Custom(self.objective, groups_Q=groups_Q)
+        if self.objective not in (None, "lambdarank"):
+            raise ValueError(f"objective must be 'lambdarank' or a function, got {self.objective!r}")
+        return LambdaRank(
+            labels_N,
+            groups_Q,
+            self.lambdarank_truncation_level,
+            self.lambdarank_norm,
+            self.label_gain,
+            self.sigmoid,
+        )
+
+    def _usual_metric(self, classes: int) -> str:
+        return "ndcg"
+
+    def _eval_targets(self, targets_N: np.ndarray) -> np.ndarray:
+        labels_N = super()._eval_targets(targets_N)
+        checked_labels(labels_N, len(checked_gains(self.label_gain)))
+        return labels_N
