@@ -156,7 +156,9 @@ class GBDTEstimator(BaseEstimator):
         return check_array(targets_N, ensure_2d=False, dtype=np.float64)
 
     def _shows_bar(self) -> bool:
-        if isinstance(self.verbose, bool) or not isinstance(self.verbose, int) or self.verbose <= 0:
+        if not isinstance(self.verbose, int | np.integer):
+            raise ValueError(f"verbose must be an integer, positive for a progress bar, got {self.verbose!r}")
+        if self.verbose <= 0:
             return False
         from kb.datasets import shows_progress  # only here, as it brings in downloads
 

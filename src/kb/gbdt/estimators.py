@@ -13,8 +13,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from kb.gbdt.eval_sets import Wishes
 from kb.gbdt.estimator import GBDTEstimator
+from kb.gbdt.eval_sets import Wishes
 from kb.gbdt.losses import Absolute, Custom, Huber, Logistic, Loss, Poisson, Quantile, Softmax, Squared
 from kb.gbdt.row_inputs import weights_of
 
@@ -34,7 +34,8 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
 
     ``objective`` is one of "regression" (the default), "regression_l1", "huber", "quantile" and "poisson", a
     :class:`kb.gbdt.losses.Loss`, or a function of targets and scores (and weights, if it takes three arguments) that
-    returns first and second derivatives. ``subsample`` does nothing unless ``subsample_freq`` is positive, as in LightGBM.
+    returns first and second derivatives. ``subsample`` does nothing unless ``subsample_freq`` is positive, as in
+    LightGBM.
     """
 
     def fit(

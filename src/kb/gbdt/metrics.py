@@ -1,7 +1,7 @@
 """What predictions are judged by: LightGBM's metrics under its names, a function each.
 
-All are means over rows, weighted where there are weights; ``ndcg`` is one over queries. The smallest chance whose
-logarithm is taken is LightGBM's, in 32 bits as it has it, so that numbers agree to the last digits.
+All are means over rows, weighted where there are weights; ``ndcg`` is one over queries. The smallest chance and
+its logarithm are LightGBM's, of 32 bits as it has them, so that numbers agree to the last digits.
 
 Sources: Fawcett 2006, An Introduction to ROC Analysis; Järvelin and Kekäläinen 2002, Cumulated Gain-based Evaluation of
 IR Techniques; LightGBM's documentation of ``metric``.
@@ -14,7 +14,8 @@ import numpy as np
 
 from kb.gbdt.queries import default_gains, ideal_order, queries_of, ranking
 
-_NO_CHANCE = float(np.float32(1e-15))
+_NO_CHANCE = np.float32(1e-15)
+_NO_CHANCE_LOG = float(np.log(_NO_CHANCE))
 _NO_MEAN = float(np.float32(1e-10))
 
 
@@ -58,7 +59,7 @@ def poisson(targets_N: np.ndarray, predictions_N: np.ndarray, weights_N: np.ndar
 def binary_logloss(targets_N: np.ndarray, chances_N: np.ndarray, weights_N: np.ndarray | None = None) -> float:
     """The negative log-likelihood of two classes; ``chances_N`` are those of the class 1."""
     own_N = np.where(targets_N > 0, chances_N, 1.0 - chances_N)
-    return _mean(-np.log(np.maximum(own_N, _NO_CHANCE)), weights_N)
+    return _mean(_surprise(own_N), weights_N)
 
 
 def binary_error(targets_N: np.ndarray, chances_N: np.ndarray, weights_N: np.ndarray | None = None) -> float:
@@ -83,7 +84,7 @@ def auc(targets_N: np.ndarray, scores_N: np.ndarray, weights_N: np.ndarray | Non
 def multi_logloss(targets_N: np.ndarray, chances_NC: np.ndarray, weights_N: np.ndarray | None = None) -> float:
     """The negative log-likelihood of several classes."""
     own_N = chances_NC[np.arange(len(targets_N)), targets_N.astype(np.int64)]
-    return _mean(-np.log(np.maximum(own_N, _NO_CHANCE)), weights_N)
+    return _mean(_surprise(own_N), weights_N)
 
 
 def multi_error(targets_N: np.ndarray, chances_NC: np.ndarray, weights_N: np.ndarray | None = None) -> float:
@@ -139,6 +140,12 @@ def _query_weights(weights_N: np.ndarray, groups_Q: np.ndarray) -> np.ndarray:
         for start, stop in zip(stops_Q - groups_Q, stops_Q, strict=True)
     ]
     return (np.array(sums_Q, np.float32) / groups_Q.astype(np.float32)).astype(np.float64)
+
+
+def _surprise(chances_N: np.ndarray) -> np.ndarray:
+    """The negative logarithms."""
+    some_N = chances_N > _NO_CHANCE
+    return -np.where(some_N, np.log(np.where(some_N, chances_N, 1.0)), _NO_CHANCE_LOG)
 
 
 def _mean(values_N: np.ndarray, weights_N: np.ndarray | None) -> float:

@@ -136,10 +136,9 @@ class LambdaRank(Loss):
             lambdarank_numba.add_pairs(ranked, self.discounts_R, stops_Q, self.scale_Q, self.rules, sums_N2, totals_Q)
         else:
             for query, (start, stop) in enumerate(zip(stops_Q - self.groups_Q, stops_Q, strict=True)):
-                own = [values_N[start:stop] for values_N in ranked]
-                totals_Q[query] = add_pairs(
-                    *own, self.discounts_R, self.scale_Q[query], self.rules, sums_N2[start:stop]
-                )
+                scores_R, labels_R, gains_R = (values_N[start:stop] for values_N in ranked)
+                others = self.discounts_R, self.scale_Q[query], self.rules, sums_N2[start:stop]
+                totals_Q[query] = add_pairs(scores_R, labels_R, gains_R, *others)
         if self.rules.norm:
             factors_Q = np.divide(np.log2(1 + totals_Q), totals_Q, out=np.ones(len(totals_Q)), where=totals_Q > 0)
             sums_N2 = (sums_N2 * factors_Q[self.query_N][:, None]).astype(np.float32)

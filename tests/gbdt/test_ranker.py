@@ -1,0 +1,196 @@
+"""The ranker: LightGBM's trees and numbers, the loop over pairs, the same bytes on all paths, and bad input."""
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kb.gbdt import GBDTRanker, early_stopping
+from kb.gbdt.losses import LambdaRank
+from kb.gbdt.losses.lambdarank import add_pairs, add_pairs_slowly
+from tests.gbdt.test_against_lightgbm import structure, their_structure
+
+QUIET = {"verbose": -1, "n_jobs": 1}
+
+
+def queries(seed: int, count: int = 50) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Documents of queries of 1 to 100, with a category and gaps."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(1, 100, count)
+    values = np.round(2 * generator.standard_normal((sizes.sum(), 6)))
+    values[:, 5] = generator.integers(0, 6, len(values))
+    merit = values[:, 0] + np.sin(values[:, 1]) + values[:, 2] * values[:, 3] / 8 + (values[:, 5] == 2)
+    labels = np.digitize(merit / 2 + generator.standard_normal(len(values)), [0.5, 1.5, 2.5])
+    values[generator.random(values.shape) < 0.05] = np.nan
+    return values, labels, sizes
+
+
+def switches(seed: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Documents whose features are 0 or 1: between two thresholds there is always a row, so that none gain the same."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(1, 100, count)
+    values = (generator.random((sizes.sum(), 12)) < 0.4).astype(float)
+    merit = values @ np.linspace(0.1, 1, 12) + values[:, 0] * values[:, 11]
+    return values, np.digitize(merit + generator.standard_normal(len(values)), [2.0, 3.0, 4.0]), sizes
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "not evened out": {"lambdarank_norm": False},
+    "few, steep, own gains": {"lambdarank_truncation_level": 5, "sigmoid": 2.0, "label_gain": [0, 1, 2, 9]},
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_trees_predictions_and_ndcg_are_lightgbms(seed: int, name: str, weighted: bool) -> None:
+    values, labels, sizes = queries(seed)
+    weights = np.random.default_rng(seed).uniform(0.5, 2, len(values)) if weighted else None
+    options = {"n_estimators": 20, **CASES[name]}
+    ours, theirs = GBDTRanker(**options), lightgbm.LGBMRanker(**options, **QUIET)
+    for model in (ours, theirs):
+        model.fit(
+            values,
+            labels,
+            sample_weight=weights,
+            group=sizes,
+            eval_set=[(values, labels)],
+            eval_group=[sizes],
+            eval_at=(1, 5, 10),
+            categorical_feature=[5],
+        )
+    dumped = [tree["tree_structure"] for tree in theirs.booster_.dump_model()["tree_info"]]
+    assert structure(ours._model.trees[0][0]) == their_structure(dumped[0])
+    np.testing.assert_allclose(ours.predict(values), theirs.predict(values), rtol=1e-9, atol=1e-9)
+    found = theirs.evals_result_["training"]
+    assert list(ours.evals_result_["training"]) == list(found) == ["ndcg@1", "ndcg@5", "ndcg@10"]
+    for metric, numbers in found.items():
+        np.testing.assert_allclose(ours.evals_result_["training"][metric], numbers, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_stops_where_lightgbm_stops(seed: int) -> None:
+    values, labels, sizes = switches(seed, 40)
+    others, their_labels, their_sizes = switches(seed + 100, 20)
+    weights = np.random.default_rng(seed).uniform(0.5, 2, len(others))
+    options = {"learning_rate": 0.3, "num_leaves": 7}
+    ours, theirs = GBDTRanker(**options), lightgbm.LGBMRanker(**options, **QUIET)
+    for model, stop in ((ours, early_stopping), (theirs, lightgbm.early_stopping)):
+        stopping: Callable[..., Any] = stop
+        model.fit(
+            values,
+            labels,
+            group=sizes,
+            eval_set=[(others, their_labels)],
+            eval_group=[their_sizes],
+            eval_sample_weight=[weights],
+            callbacks=[stopping(5, verbose=False)],
+        )
+    assert ours.best_iteration_ == theirs.best_iteration_ < 100
+    assert list(ours.evals_result_) == list(theirs.evals_result_) == ["valid_0"]
+    for metric, numbers in theirs.evals_result_["valid_0"].items():
+        np.testing.assert_allclose(ours.evals_result_["valid_0"][metric], numbers, atol=1e-9)
+    np.testing.assert_allclose(ours.predict(others), theirs.predict(others), rtol=1e-9, atol=1e-9)
+
+
+DOCUMENTS = st.lists(st.tuples(st.integers(0, 4), st.sampled_from([-30.0, -0.5, 0.0, 0.0, 0.7, 2.0])), min_size=1)
+
+
+@given(DOCUMENTS, st.integers(1, 8), st.booleans(), st.sampled_from([0.5, 1.0, 3.0]))
+def test_rows_of_pairs_are_the_loop_over_pairs(
+    documents: list[tuple[int, float]], truncation: int, norm: bool, sigmoid: float
+) -> None:
+    labels = np.array([label for label, _ in documents], float)
+    scores = -np.sort([-score for _, score in documents])
+    loss = LambdaRank(labels, [len(labels)], truncation, norm, sigmoid=sigmoid)
+    found = []
+    for way in (add_pairs, add_pairs_slowly):
+        sums = np.zeros((len(labels), 2), np.float32)
+        total = way(scores, labels, loss.gains_N, loss.discounts_R, float(loss.scale_Q[0]), loss.rules, sums)
+        found.append((total, sums.tobytes()))
+    assert found[0] == found[1]
+    # What a document is pulled by, another is pushed by, up to the rounding of 32 bits.
+    assert abs(float(sums[:, 0].sum())) <= 1e-5 * (1 + np.abs(sums[:, 0]).sum())
+    assert (sums[:, 1] >= 0).all()
+
+
+def test_all_paths_threads_and_orders_of_queries_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, labels, sizes = queries(3)
+    options = {"n_estimators": 5, "n_jobs": 1}
+    fast = GBDTRanker(**options).fit(values, labels, group=sizes).predict(values).tobytes()
+    assert GBDTRanker(n_estimators=5, n_jobs=2).fit(values, labels, group=sizes).predict(values).tobytes() == fast
+    parts = np.split(np.arange(len(values)), sizes.cumsum()[:-1])
+    order = np.random.default_rng(0).permutation(len(sizes))
+    rows = np.concatenate([parts[query] for query in order])
+    shuffled = GBDTRanker(**options).fit(values[rows], labels[rows], group=sizes[order])
+    assert shuffled.predict(values).tobytes() == fast
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba" else find(name))
+    assert GBDTRanker(**options).fit(values, labels, group=sizes).predict(values).tobytes() == fast
+
+
+def test_a_function_gets_labels_scores_weights_and_queries() -> None:
+    values, labels, sizes = queries(4, 20)
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(values))
+    seen = []
+
+    def centred(y_true: np.ndarray, y_pred: np.ndarray, weight: np.ndarray, group: np.ndarray) -> Any:
+        seen.append((weight.dtype, group.tolist()))
+        centre = np.repeat(np.add.reduceat(y_pred, group.cumsum() - group) / group, group)
+        return (y_pred - centre - y_true) * weight, weight
+
+    ours, theirs = (
+        made(objective=centred, n_estimators=8, num_leaves=7, **more)
+        for made, more in ((GBDTRanker, {}), (lightgbm.LGBMRanker, QUIET))
+    )
+    for model in (ours, theirs):
+        model.fit(values, labels, sample_weight=weights, group=sizes, eval_set=[(values, labels)], eval_group=[sizes])
+    np.testing.assert_allclose(ours.predict(values), theirs.predict(values), rtol=1e-9, atol=1e-9)
+    assert ours.evals_result_["training"].keys() == theirs.evals_result_["training"].keys()
+    assert len(seen) == 16
+    assert all(one == (np.float32, sizes.tolist()) for one in seen)
+
+
+GOOD, LABELS = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 3
+
+
+@pytest.mark.parametrize(
+    ("options", "fit", "message"),
+    [
+        ({}, {"group": None}, "group must say"),
+        ({}, {"group": [30, 20]}, "sum to the 60 rows .* sum of 50"),
+        ({}, {"group": [70, -10]}, "from -10 to 70"),
+        ({}, {"group": [59.5, 0.5]}, "integers"),
+        ({}, {"group": [60, 0]}, "from 0 to 60"),
+        ({}, {"group": [[60]]}, "list of integers"),
+        ({}, {"group": ["60"]}, "list of integers"),
+        ({}, {"y": LABELS + 0.5}, "integers from 0 to 30.*got 0.5"),
+        ({}, {"y": LABELS - 1}, "integers from 0 to 30.*got -1"),
+        ({}, {"y": LABELS + 30}, "integers from 0 to 30.*got 31"),
+        ({"label_gain": [0, 1]}, {}, "integers from 0 to 1.*got 2"),
+        ({"label_gain": [0, np.nan, 1]}, {}, "label_gain"),
+        ({"lambdarank_truncation_level": 0}, {}, "lambdarank_truncation_level"),
+        ({"lambdarank_norm": 1}, {}, "lambdarank_norm"),
+        ({"sigmoid": 0.0}, {}, "sigmoid"),
+        ({"objective": "rank_xendcg"}, {}, "objective"),
+        ({}, {"eval_set": [(GOOD + 0, LABELS)]}, "eval_group"),
+        ({}, {"eval_set": [(GOOD + 0, LABELS)], "eval_group": []}, "eval_group"),
+        ({}, {"eval_set": [(GOOD + 0, LABELS)], "eval_group": [[20]]}, r"eval_set\[0\].*eval_group must sum"),
+        ({}, {"eval_set": [(GOOD, LABELS + 29)], "eval_group": [[60]]}, r"eval_set\[0\].*0 to 30"),
+        ({}, {"eval_set": [(GOOD + 0, LABELS)], "eval_group": [[60]], "eval_at": [0]}, "eval_at"),
+    ],
+)
+def test_bad_input_is_named(options: dict[str, Any], fit: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GBDTRanker(n_estimators=2, **options).fit(**({"X": GOOD, "y": LABELS, "group": [20, 40]} | fit))
+
+
+def test_a_query_of_more_documents_than_lightgbm_takes_is_refused() -> None:
+    with pytest.raises(ValueError, match="10000"):
+        LambdaRank(np.zeros(10_001), [10_001])
