@@ -1,6 +1,7 @@
 """The ranker: LightGBM's trees and numbers, the loop over pairs, the same bytes on all paths, and bad input."""
 
 import importlib.util
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import clone
 
 from kb.gbdt import GBDTRanker, early_stopping
 from kb.gbdt.losses import LambdaRank
@@ -16,6 +18,7 @@ from kb.gbdt.losses.lambdarank import add_pairs, add_pairs_slowly
 from tests.gbdt.test_against_lightgbm import structure, their_structure
 
 QUIET = {"verbose": -1, "n_jobs": 1}
+pytestmark = pytest.mark.filterwarnings("ignore::lightgbm.basic.LGBMDeprecationWarning")
 
 
 def queries(seed: int, count: int = 50) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -155,6 +158,15 @@ def test_a_function_gets_labels_scores_weights_and_queries() -> None:
     assert ours.evals_result_["training"].keys() == theirs.evals_result_["training"].keys()
     assert len(seen) == 16
     assert all(one == (np.float32, sizes.tolist()) for one in seen)
+
+
+def test_copies_and_files_hold_the_trees_and_not_the_data() -> None:
+    values, labels, sizes = queries(5, 20)
+    model = clone(GBDTRanker(n_estimators=2, lambdarank_norm=False)).fit(values, labels, group=sizes)
+    assert not model.get_params()["lambdarank_norm"]
+    held = pickle.dumps(model)
+    assert len(held) < 100_000  # the table of the sigmoid alone has 8 MB
+    np.testing.assert_array_equal(pickle.loads(held).predict(values), model.predict(values))
 
 
 GOOD, LABELS = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 3

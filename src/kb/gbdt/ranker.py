@@ -47,27 +47,14 @@ class GBDTRanker(GBDTEstimator):
         categorical_feature: Any = "auto",
         callbacks: Sequence[Callable[..., None]] | None = None,
     ) -> Self:
-        """Fit the trees.
+        """Fit the trees; as :meth:`kb.gbdt.GBDTRegressor.fit`, and with queries.
 
-        Args:
-            X: A table [N, F], the documents of a query side by side.
-            y: How relevant each document is: integers from 0 on, each with a gain in ``label_gain``.
-            sample_weight: Weights of the documents, of at least 0.
-            init_score: Scores to start from [N].
-            group: How many documents each query has [Q], in the order of the rows.
-            eval_set: Pairs (X, y) that are judged after each round; with the very ``X`` and ``y``, the training data.
-            eval_names: Of these; "valid_0" and so on if None.
-            eval_sample_weight: Of each, weights of its documents, or None.
-            eval_init_score: Of each, scores to start from, or None.
-            eval_group: Of each, how many documents its queries have.
-            eval_metric: As of :meth:`kb.gbdt.GBDTRegressor.fit`; "ndcg" is judged by in any case.
-            eval_at: After how many documents "ndcg" is taken.
-            categorical_feature: Places or names of features without an order; "auto" takes a frame's categories.
-            callbacks: Called before or after each round; see :mod:`kb.gbdt.callbacks`.
+        The documents of a query are rows side by side, and ``group`` says how many each query has [Q]; ``eval_group``
+        says so for each of ``eval_set``. ``y`` is how relevant each document is: integers from 0 on, each with a gain in
+        ``label_gain``. The metric "ndcg" is taken after ``eval_at`` documents.
 
         Raises:
-            ValueError: a parameter is out of range, the data cannot be used, groups do not sum to the rows, or a label
-                is no integer or has no gain.
+            ValueError: groups do not sum to the rows, or a label is no integer or has no gain, besides the rest.
             TypeError: a metric, a callback or the objective is of a wrong kind.
         """
         values_NF, labels_N = self._checked(X, fit=True, y=y, y_numeric=True)

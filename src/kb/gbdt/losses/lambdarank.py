@@ -14,6 +14,7 @@ Shapes: N documents, Q queries, R documents of one query, G labels, S entries of
 
 import importlib.util
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,12 +46,16 @@ class SigmoidTable(NamedTuple):
         return self.values_S[places.astype(np.int64)]
 
 
+@lru_cache(maxsize=1)  # of 8 MB, as all fits have the same unless ``sigmoid`` is changed
 def sigmoid_table(sigmoid: float) -> SigmoidTable:
     """LightGBM's table for a steepness."""
     low = -_BEYOND / sigmoid / 2
     steps = _ENTRIES / (-low - low)
     x_S = np.arange(_ENTRIES) / steps + low
-    return SigmoidTable(1.0 / (1.0 + np.exp(x_S * sigmoid)), low, steps)
+    # The C library's exp, as LightGBM's; NumPy's own differs in the last digit, and from processor to processor.
+    values_S = 1.0 / (1.0 + np.fromiter(map(math.exp, (x_S * sigmoid).tolist()), np.float64, _ENTRIES))
+    values_S.flags.writeable = False
+    return SigmoidTable(values_S, low, steps)
 
 
 class Rules(NamedTuple):
@@ -120,6 +125,12 @@ class LambdaRank(Loss):
     def start(self, targets_N: np.ndarray, weights_N: np.ndarray | None) -> np.ndarray:
         """Zero, as only differences of scores count."""
         return np.zeros(1)
+
+    def forget(self) -> None:
+        """Let go of the documents, and of the table."""
+        nothing = np.empty(0)
+        self.labels_N = self.gains_N = self.query_N = self.place_N = self.groups_Q = self.scale_Q = nothing
+        self.rules = self.rules._replace(table=SigmoidTable(nothing, 0.0, 0.0))
 
     def derivatives(
         self, scores_NC: np.ndarray, targets_N: np.ndarray, weights_N: np.ndarray | None
