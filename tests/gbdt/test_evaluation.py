@@ -163,6 +163,7 @@ def test_bad_input_is_named(options: dict[str, Any], fit: dict[str, Any], messag
     [
         ({"objective": lambda y: y}, {}, "objective must be a function of 2, 3 or 4"),
         ({}, {"eval_metric": lambda y: y, "eval_set": SETS}, "eval_metric must be a function of 2, 3 or 4"),
+        ({"metric": [3]}, {"eval_set": SETS}, "metric must be a name or a list of names"),
         ({}, {"eval_metric": [3], "eval_set": SETS}, "names or functions, got 3"),
         ({}, {"callbacks": [3]}, "callbacks must be functions, got 3"),
     ],

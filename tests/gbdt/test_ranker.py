@@ -125,17 +125,23 @@ def test_rows_of_pairs_are_the_loop_over_pairs(
 
 def test_all_paths_threads_and_orders_of_queries_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     values, labels, sizes = queries(3)
-    options = {"n_estimators": 5, "n_jobs": 1}
-    fast = GBDTRanker(**options).fit(values, labels, group=sizes).predict(values).tobytes()
-    assert GBDTRanker(n_estimators=5, n_jobs=2).fit(values, labels, group=sizes).predict(values).tobytes() == fast
+    others, their_labels, their_sizes = queries(103, 10)
+
+    def fitted(threads: int, order: np.ndarray) -> tuple[bytes, dict[str, Any]]:
+        rows = np.concatenate([parts[query] for query in order])
+        model = GBDTRanker(n_estimators=5, n_jobs=threads)
+        sets = {"eval_set": [(others, their_labels)], "eval_group": [their_sizes]}
+        model.fit(values[rows], labels[rows], group=sizes[order], **sets)
+        return model.predict(values).tobytes(), model.evals_result_
+
     parts = np.split(np.arange(len(values)), sizes.cumsum()[:-1])
-    order = np.random.default_rng(0).permutation(len(sizes))
-    rows = np.concatenate([parts[query] for query in order])
-    shuffled = GBDTRanker(**options).fit(values[rows], labels[rows], group=sizes[order])
-    assert shuffled.predict(values).tobytes() == fast
+    given_order, another = np.arange(len(sizes)), np.random.default_rng(0).permutation(len(sizes))
+    fast = fitted(1, given_order)
+    assert fitted(2, given_order) == fast
+    assert fitted(1, another) == fast
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba" else find(name))
-    assert GBDTRanker(**options).fit(values, labels, group=sizes).predict(values).tobytes() == fast
+    assert fitted(1, given_order) == fast
 
 
 def test_a_function_gets_labels_scores_weights_and_queries() -> None:

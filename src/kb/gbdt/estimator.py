@@ -130,7 +130,6 @@ class GBDTEstimator(BaseEstimator):
     def _keep(self, trained: Trained, loss: Loss) -> None:
         self._model: Model = trained.model
         self._loss = loss
-        loss.forget()
         self.evals_result_, self.best_score_ = trained.evals_result, trained.best_score
         self.best_iteration_ = trained.best_iteration
         self.n_iter_ = self.n_estimators_ = len(trained.model.trees)

@@ -123,6 +123,8 @@ def choose(wanted: Any, default: Any, loss: Loss, options: Options) -> list[Metr
     """
     asked = wanted if isinstance(wanted, list | tuple) else [] if wanted is None else [wanted]
     defaults = default if isinstance(default, list | tuple) else [default]
+    if any(not isinstance(name, str) for name in defaults):
+        raise TypeError(f"metric must be a name or a list of names, got {default!r}")
     names = [name for name in [*asked, *defaults] if isinstance(name, str) and name.lower() not in ("none", "")]
     found = [_named(name, loss, options) for name in dict.fromkeys(map(canonical, names))]
     for function in asked:

@@ -50,8 +50,8 @@ class GBDTRanker(GBDTEstimator):
         """Fit the trees; as :meth:`kb.gbdt.GBDTRegressor.fit`, and with queries.
 
         The documents of a query are rows side by side, and ``group`` says how many each query has [Q]; ``eval_group``
-        says so for each of ``eval_set``. ``y`` is how relevant each document is: integers from 0 on, each with a gain in
-        ``label_gain``. The metric "ndcg" is taken after ``eval_at`` documents.
+        says so for each of ``eval_set``. ``y`` is how relevant each document is: integers from 0 on, each with a gain
+        in ``label_gain``. The metric "ndcg" is taken after ``eval_at`` documents.
 
         Raises:
             ValueError: groups do not sum to the rows, or a label is no integer or has no gain, besides the rest.
@@ -77,6 +77,8 @@ class GBDTRanker(GBDTEstimator):
         )
         loss = self._chosen(labels_N, groups_Q)
         self._fit(values_NF, labels_N, loss, weights_N, init_score, categorical_feature, wishes, groups_Q)
+        if isinstance(loss, LambdaRank):
+            loss.forget()
         return self
 
     def predict(self, X: Any, raw_score: bool = False, num_iteration: int | None = None) -> np.ndarray:

@@ -100,10 +100,11 @@ def train(training: Training, rounds: int, watching: Watching) -> Trained:
     handle = Handle(boosting, watching.train_data_name)
     with tqdm(total=rounds, desc="boosting", unit="round", disable=not watching.bar, leave=False) as bar:
         for number in range(rounds):
-            _call(before, CallbackEnv(handle, watching.parameters, number, 0, rounds, None))
+            for callback in before:
+                callback(CallbackEnv(handle, watching.parameters, number, 0, rounds, None))
             said = _round(boosting, watching)
             bar.update()
-            stop = _call(after, CallbackEnv(handle, watching.parameters, number, 0, rounds, said))
+            stop = _stop(after, CallbackEnv(handle, watching.parameters, number, 0, rounds, said))
             if stop is not None:
                 best, said = stop
                 trained.best_iteration = best + 1
@@ -134,7 +135,7 @@ def _round(boosting: Boosting, watching: Watching) -> list[EvalResult]:
     return results(watching.metrics, watching.watched, loss)
 
 
-def _call(callbacks: Sequence[Callback], env: CallbackEnv) -> tuple[int, list[EvalResult]] | None:
+def _stop(callbacks: Sequence[Callback], env: CallbackEnv) -> tuple[int, list[EvalResult]] | None:
     """Call all in turn; the best round and what was said then, if one of them ends the fit."""
     for callback in callbacks:
         try:

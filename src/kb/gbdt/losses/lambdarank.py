@@ -127,7 +127,7 @@ class LambdaRank(Loss):
         return np.zeros(1)
 
     def forget(self) -> None:
-        """Let go of the documents, and of the table."""
+        """Let go of the documents and the table, so that they are not copied and pickled with a model."""
         nothing = np.empty(0)
         self.labels_N = self.gains_N = self.query_N = self.place_N = self.groups_Q = self.scale_Q = nothing
         self.rules = self.rules._replace(table=SigmoidTable(nothing, 0.0, 0.0))

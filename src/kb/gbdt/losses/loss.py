@@ -46,9 +46,6 @@ class Loss(ABC):
         """What scores stand for: the number itself, or probabilities."""
         return scores_NC[:, 0]
 
-    def forget(self) -> None:  # noqa: B027 - most losses hold no data
-        """Let go of what only the fit needs, so that it is not kept, copied and pickled with the model."""
-
     def renew(self, residuals_R: np.ndarray, weights_R: np.ndarray | None) -> float:
         """What a leaf is to say, from target less score of its rows; only where ``renews``."""
         raise NotImplementedError
