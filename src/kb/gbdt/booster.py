@@ -32,7 +32,7 @@ class Training:
         targets_N: What is to be predicted.
         loss: Of the scores.
         engine: What grows the trees.
-        learning_rate: By what each tree is multiplied.
+        learning_rate: By what each tree is multiplied, unless a callback changes it.
         weights_N: Of the rows; None for all alike.
         init_scores_NC: Where scores start, instead of at the loss's constant.
         rows: Chooses the rows of a tree; None for all.
@@ -51,45 +51,59 @@ class Training:
     features: Callable[[], np.ndarray] | None = None
 
 
-def boost(training: Training, rounds: int) -> Model:
-    """Fit trees to the derivatives of a loss, one round after another.
+class Boosting:
+    """The model so far, and what it says of the training data.
 
     Args:
         training: Data, loss and rules.
-        rounds: How many.
+
+    Attributes:
+        model: Its trees.
+        scores_NC: Their sums, and the start.
+        learning_rate: By what the trees to come are multiplied.
     """
-    N, C, loss = len(training.targets_N), training.loss.classes, training.loss
-    start_C, scores_NC = np.zeros(C), training.init_scores_NC
-    if scores_NC is None:
-        start_C = loss.start(training.targets_N, training.weights_N)
-    scores_NC = np.tile(start_C, (N, 1)) if scores_NC is None else scores_NC.copy()
-    model = Model(training.mappers, classes=C)
-    for number in range(rounds):
-        derivatives = loss.derivatives(scores_NC, training.targets_N, training.weights_N)
-        chosen_R, factors_N = np.arange(N), None
+
+    def __init__(self, training: Training) -> None:
+        N, C, loss = len(training.targets_N), training.loss.classes, training.loss
+        self.training, self.learning_rate = training, training.learning_rate
+        self.model = Model(training.mappers, classes=C)
+        if training.init_scores_NC is None:
+            self._start_C = loss.start(training.targets_N, training.weights_N)
+            self.scores_NC = np.tile(self._start_C, (N, 1))
+        else:
+            self._start_C = np.zeros(C)
+            self.scores_NC = training.init_scores_NC.copy()
+
+    def step(self) -> list[Tree]:
+        """Fit the next round's trees to the derivatives of the loss; returns them."""
+        training, number = self.training, len(self.model.trees)
+        derivatives = training.loss.derivatives(self.scores_NC, training.targets_N, training.weights_N)
+        chosen_R, factors_N = np.arange(len(self.scores_NC)), None
         if training.rows is not None:
             chosen_R, factors_N = training.rows.choose(number, *derivatives)
         trees = []
-        for c in range(C):
+        for c in range(training.loss.classes):
             columns = [values_NC[:, c] for values_NC in derivatives]
             if factors_N is not None:
                 columns = [values_N * factors_N for values_N in columns]
-            tree = _tree(training, columns, scores_NC[:, c], chosen_R)
+            tree = _tree(training, self.learning_rate, columns, self.scores_NC[:, c], chosen_R)
             if number == 0:
-                tree.shift(start_C[c])
+                tree.shift(self._start_C[c])
             trees.append(tree)
-        model.trees.append(trees)
-    return model
+        self.model.trees.append(trees)
+        return trees
 
 
-def _tree(training: Training, derivatives: list[np.ndarray], scores_N: np.ndarray, rows_R: np.ndarray) -> Tree:
+def _tree(
+    training: Training, learning_rate: float, derivatives: list[np.ndarray], scores_N: np.ndarray, rows_R: np.ndarray
+) -> Tree:
     """Grow one tree, and add what it says to the scores."""
     engine = training.engine
     open_F = np.ones(len(training.mappers), bool) if training.features is None else training.features()
     grown = grow(engine, training.mappers, engine.to_fixed_point(*derivatives), rows_R, open_F)
     if training.loss.renews:
         _renew(grown, engine, training.loss, training.targets_N - scores_N, training.weights_N)
-    grown.tree.scale(training.learning_rate)
+    grown.tree.scale(learning_rate)
     _add(grown, engine, training.bins, scores_N, len(rows_R) < len(scores_N))
     return grown.tree
 

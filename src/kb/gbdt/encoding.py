@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from kb.gbdt.losses import Absolute, Huber, Logistic, Loss, Poisson, Quantile, Softmax, Squared
+from kb.gbdt.losses import Absolute, Huber, Logistic, Loss, Poisson, Quantile, RankScores, Softmax, Squared
 
 LOSSES: dict[str, tuple[type[Loss], tuple[str, ...]]] = {
     "regression": (Squared, ()),
@@ -27,6 +27,7 @@ LOSSES: dict[str, tuple[type[Loss], tuple[str, ...]]] = {
     "poisson": (Poisson, ("max_delta_step",)),
     "binary": (Logistic, ()),
     "multiclass": (Softmax, ("classes",)),
+    "lambdarank": (RankScores, ()),
 }
 KINDS = "biufUO"  # of arrays: booleans, integers, unsigned ones, floats, strings, objects
 

@@ -10,18 +10,22 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
 
-from kb.gbdt import settings, tables
+from kb.gbdt import eval_sets, evaluation, settings, tables
 from kb.gbdt.binning.mapper import Mapper, find_mappers
 from kb.gbdt.bins import Bins, to_bins
-from kb.gbdt.booster import Training, boost
+from kb.gbdt.booster import Training
 from kb.gbdt.drawing import Drawing
 from kb.gbdt.engine import NumpyEngine
 from kb.gbdt.losses import Loss
-from kb.gbdt.predicting import Predicting, has_numba, threads_of
+from kb.gbdt.predicting import Predicting, has_numba, sums, threads_of
+from kb.gbdt.row_inputs import in_32_bits, start_scores
 from kb.gbdt.row_sampling import Bagging, Goss, RowSampling
 from kb.gbdt.saving import Saving
+from kb.gbdt.training import Trained, Watching, train
+from kb.gbdt.tree import Model
 
 
 @dataclass(eq=False, repr=False)
@@ -59,6 +63,8 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
     max_cat_threshold: int = 32
     max_cat_to_onehot: int = 4
     min_data_per_group: int = 100
+    metric: Any = None
+    verbose: int = 0
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -81,11 +87,16 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
         weights_N: np.ndarray | None,
         init_score: Any,
         categorical_feature: Any,
+        wishes: eval_sets.Wishes,
+        groups_Q: np.ndarray | None = None,
     ) -> None:
         settings.check(self)
         parameters = settings.tree_parameters(self)
         loss.check(targets_N)
         N, F = values_NF.shape
+        start_NC = start_scores(init_score, N, loss.classes)
+        targets_N, weights_N = in_32_bits(targets_N), None if weights_N is None else in_32_bits(weights_N)
+        watching = self._watching(wishes, loss, evaluation.Labelled(targets_N, weights_N, groups_Q))
         seeds, threads = settings.seeds(self.random_state), threads_of(self.n_jobs, N)
         names = getattr(self, "feature_names_in_", None)
         categorical = {*tables.places(categorical_feature, names, F), *self._columns.categories}
@@ -99,24 +110,56 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
             threads=threads,
         )
         bins = to_bins(values_NF, mappers, threads)
-        start_NC = None if init_score is None else np.asarray(init_score, np.float64).reshape(N, -1, order="F")
-        if start_NC is not None and start_NC.shape[1] != loss.classes:
-            raise ValueError(f"init_score must have {loss.classes} columns for {N} rows, got {np.shape(init_score)}")
         training = Training(
             bins,
             mappers,
-            targets_N.astype(np.float32).astype(np.float64),  # LightGBM's labels have 32 bits
+            targets_N,
             loss,
             _engine(bins, parameters, _directions(self.monotone_constraints, F), threads),
             self.learning_rate,
-            weights_N=None if weights_N is None else weights_N.astype(np.float32).astype(np.float64),
+            weights_N=weights_N,
             init_scores_NC=start_NC,
             rows=self._rows(N, seeds),
             features=self._features(mappers, seeds),
         )
-        self._model = boost(training, self.n_estimators)
+        self._keep(train(training, self.n_estimators, watching), loss)
+
+    def _keep(self, trained: Trained, loss: Loss) -> None:
+        self._model: Model = trained.model
         self._loss = loss
-        self.n_iter_ = len(self._model.trees)
+        self.evals_result_, self.best_score_ = trained.evals_result, trained.best_score
+        self.best_iteration_ = trained.best_iteration
+        self.n_iter_ = self.n_estimators_ = len(trained.model.trees)
+
+    def _watching(self, wishes: eval_sets.Wishes, loss: Loss, labelled: evaluation.Labelled) -> Watching:
+        """The sets of data to look at, the metrics and the callbacks, all checked."""
+        reading = eval_sets.Reading(
+            lambda table: self._checked(table, fit=False), self._eval_targets, loss.classes, labelled
+        )
+        watched, name = eval_sets.read(wishes, reading)
+        options = evaluation.Options(self.alpha, wishes.eval_at, wishes.label_gain)
+        usual = loss.name if evaluation.is_known(loss.name) else self._usual_metric(loss.classes)
+        default = usual if self.metric is None else self.metric
+        metrics = evaluation.choose(wishes.eval_metric, default, loss, options) if watched else []
+        callbacks = list(wishes.callbacks or ())
+        return Watching(watched, metrics, callbacks, name, self._sums, self.get_params(), self._shows_bar())
+
+    def _usual_metric(self, classes: int) -> str:
+        """By what a loss is judged that has no metric of its own."""
+        raise NotImplementedError
+
+    def _eval_targets(self, targets_N: np.ndarray) -> np.ndarray:
+        """Targets of a set that is looked at, as the loss takes them."""
+        return check_array(targets_N, ensure_2d=False, dtype=np.float64)
+
+    def _shows_bar(self) -> bool:
+        if not isinstance(self.verbose, int | np.integer):
+            raise ValueError(f"verbose must be an integer, positive for a progress bar, got {self.verbose!r}")
+        if self.verbose <= 0:
+            return False
+        from kb.datasets import shows_progress  # only here, as it brings in downloads
+
+        return shows_progress()
 
     def _rows(self, N: int, seeds: settings.Seeds) -> RowSampling | None:
         if self.boosting_type == "goss":
@@ -140,19 +183,8 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
 
         return draw
 
-
-def weights_of(sample_weight: Any, values_NF: np.ndarray) -> np.ndarray | None:
-    """The weights of the rows, checked; None for all alike.
-
-    Raises:
-        ValueError: there is not one for each row, one is negative, or all are 0.
-    """
-    if sample_weight is None:
-        return None
-    weights_N: np.ndarray = _check_sample_weight(sample_weight, values_NF, ensure_non_negative=True)
-    if not weights_N.any():
-        raise ValueError("sample_weight must not be 0 for all rows")
-    return weights_N
+    def _sums(self, model: Model, values_NF: np.ndarray) -> np.ndarray:
+        return sums(model, values_NF, threads_of(self.n_jobs, len(values_NF)))
 
 
 def _engine(bins: Bins, parameters: Any, monotone_F: np.ndarray, threads: int) -> NumpyEngine:

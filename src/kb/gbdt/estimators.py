@@ -4,7 +4,7 @@ Sources: LightGBM's documentation of ``LGBMRegressor`` and ``LGBMClassifier``; s
 Shapes: N rows, F features, C classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,8 +12,10 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from kb.gbdt.estimator import GBDTEstimator, weights_of
-from kb.gbdt.losses import Absolute, Huber, Logistic, Loss, Poisson, Quantile, Softmax, Squared
+from kb.gbdt.estimator import GBDTEstimator
+from kb.gbdt.eval_sets import Wishes
+from kb.gbdt.losses import Absolute, Custom, Huber, Logistic, Loss, Poisson, Quantile, Softmax, Squared
+from kb.gbdt.row_inputs import weights_of
 
 LOSSES: dict[str, Callable[[Any], Loss]] = {
     "regression": lambda _: Squared(),
@@ -23,12 +25,16 @@ LOSSES: dict[str, Callable[[Any], Loss]] = {
     "poisson": lambda estimator: Poisson(estimator.poisson_max_delta_step),
 }
 
+_OF_CLASSES = ("logloss", "error")  # what LightGBM has a metric of for two classes and for more
+
 
 class GBDTRegressor(RegressorMixin, GBDTEstimator):
     """Gradient boosting of numbers; parameters and defaults of ``LGBMRegressor``.
 
-    ``objective`` is one of "regression" (the default), "regression_l1", "huber", "quantile" and "poisson", or a
-    :class:`kb.gbdt.losses.Loss`. ``subsample`` does nothing unless ``subsample_freq`` is positive, as in LightGBM.
+    ``objective`` is one of "regression" (the default), "regression_l1", "huber", "quantile" and "poisson", a
+    :class:`kb.gbdt.losses.Loss`, or a function of targets and scores (and weights, if it takes three arguments) that
+    returns first and second derivatives. ``subsample`` does nothing unless ``subsample_freq`` is positive, as in
+    LightGBM.
     """
 
     def fit(
@@ -37,7 +43,13 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
         y: Any,
         sample_weight: Any = None,
         init_score: Any = None,
+        eval_set: Any = None,
+        eval_names: Sequence[str] | None = None,
+        eval_sample_weight: Sequence[Any] | None = None,
+        eval_init_score: Sequence[Any] | None = None,
+        eval_metric: Any = None,
         categorical_feature: Any = "auto",
+        callbacks: Sequence[Callable[..., None]] | None = None,
     ) -> Self:
         """Fit the trees.
 
@@ -46,14 +58,33 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
             y: Numbers [N].
             sample_weight: Weights of the rows, of at least 0.
             init_score: Scores to start from [N].
+            eval_set: Pairs (X, y) that are judged after each round; with the very ``X`` and ``y``, the training data.
+            eval_names: Of these; "valid_0" and so on if None.
+            eval_sample_weight: Of each, weights of its rows, or None.
+            eval_init_score: Of each, scores to start from, or None.
+            eval_metric: Names of metrics, functions of targets and predictions (and weights) that return a name, a
+                value and whether more is better, or a list of these; the loss's own is judged by in any case.
             categorical_feature: Places or names of features without an order; "auto" takes a frame's categories.
+            callbacks: Called before or after each round; see :mod:`kb.gbdt.callbacks`.
 
         Raises:
             ValueError: a parameter is out of range, or the data cannot be used.
+            TypeError: a metric, a callback or the objective is of a wrong kind.
         """
         values_NF, targets_N = self._checked(X, fit=True, y=y, y_numeric=True)
         weights_N = weights_of(sample_weight, values_NF)
-        self._fit(values_NF, targets_N.astype(np.float64), self._chosen(), weights_N, init_score, categorical_feature)
+        wishes = Wishes(
+            X,
+            y,
+            eval_set,
+            eval_names,
+            eval_sample_weight,
+            eval_init_score=eval_init_score,
+            eval_metric=eval_metric,
+            callbacks=callbacks,
+        )
+        targets_N = targets_N.astype(np.float64)
+        self._fit(values_NF, targets_N, self._chosen(), weights_N, init_score, categorical_feature, wishes)
         return self
 
     def predict(
@@ -76,10 +107,15 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
     def _chosen(self) -> Loss:
         if isinstance(self.objective, Loss):
             return self.objective
+        if callable(self.objective):
+            return Custom(self.objective)
         name = "regression" if self.objective is None else self.objective
         if name not in LOSSES:
-            raise ValueError(f"objective must be one of {', '.join(LOSSES)}, or a Loss; got {name!r}")
+            raise ValueError(f"objective must be one of {', '.join(LOSSES)}, a Loss, or a function; got {name!r}")
         return LOSSES[name](self)
+
+    def _usual_metric(self, classes: int) -> str:
+        return "l2"
 
 
 class GBDTClassifier(ClassifierMixin, GBDTEstimator):
@@ -91,7 +127,14 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         y: Any,
         sample_weight: Any = None,
         init_score: Any = None,
+        eval_set: Any = None,
+        eval_names: Sequence[str] | None = None,
+        eval_sample_weight: Sequence[Any] | None = None,
+        eval_class_weight: Sequence[Any] | None = None,
+        eval_init_score: Sequence[Any] | None = None,
+        eval_metric: Any = None,
         categorical_feature: Any = "auto",
+        callbacks: Sequence[Callable[..., None]] | None = None,
     ) -> Self:
         """Fit the trees; ``y`` holds at least two classes, of any kind. Otherwise as :meth:`GBDTRegressor.fit`."""
         values_NF, labels_N = self._checked(X, fit=True, y=y)
@@ -103,8 +146,19 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         if self.class_weight is not None:
             balance_N = compute_sample_weight(self.class_weight, labels_N)
             weights_N = balance_N if weights_N is None else weights_N * balance_N
-        loss = Logistic() if len(self.classes_) == 2 else Softmax(len(self.classes_))
-        self._fit(values_NF, targets_N.astype(np.float64), loss, weights_N, init_score, categorical_feature)
+        wishes = Wishes(
+            X,
+            y,
+            eval_set,
+            eval_names,
+            eval_sample_weight,
+            eval_class_weight,
+            eval_init_score,
+            eval_metric=self._for_classes(eval_metric),
+            callbacks=callbacks,
+        )
+        targets_N = targets_N.astype(np.float64)
+        self._fit(values_NF, targets_N, self._chosen(), weights_N, init_score, categorical_feature, wishes)
         return self
 
     def predict_proba(
@@ -128,9 +182,12 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         pred_leaf: bool = False,
         pred_contrib: bool = False,
     ) -> np.ndarray:
-        """Classes [N], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting._predict`."""
+        """Classes [N], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting._predict`.
+
+        Where the objective is a function, the sums of the trees, as nothing tells what they mean.
+        """
         found = self._predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
-        if raw_score or pred_leaf or pred_contrib:
+        if raw_score or pred_leaf or pred_contrib or isinstance(self._loss, Custom):
             return found
         return self.classes_[found.argmax(axis=1)]
 
@@ -152,3 +209,31 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         """The classes [N] after the first round, after two, and so on."""
         for chances_NC in self.staged_predict_proba(X):
             yield self.classes_[chances_NC.argmax(axis=1)]
+
+    def _chosen(self) -> Loss:
+        classes = len(self.classes_)
+        if isinstance(self.objective, Loss):
+            return self.objective
+        if callable(self.objective):
+            return Custom(self.objective, 1 if classes == 2 else classes)
+        name = "binary" if classes == 2 else "multiclass"
+        if self.objective not in (None, name):
+            raise ValueError(f"objective of {classes} classes must be {name!r} or a function, got {self.objective!r}")
+        return Logistic() if classes == 2 else Softmax(classes)
+
+    def _usual_metric(self, classes: int) -> str:
+        return "binary_logloss" if classes == 1 else "multi_logloss"
+
+    def _eval_targets(self, targets_N: np.ndarray) -> np.ndarray:
+        places_N = np.searchsorted(self.classes_, targets_N).clip(max=len(self.classes_) - 1)
+        unknown = self.classes_[places_N] != targets_N
+        if unknown.any():
+            raise ValueError(f"y must hold classes of the training data, got {targets_N[unknown][0]!r}")
+        return places_N.astype(np.float64)
+
+    def _for_classes(self, eval_metric: Any) -> Any:
+        """LightGBM's short names, and those that are meant for another number of classes, as what is meant."""
+        kind = "binary" if len(self.classes_) == 2 else "multi"
+        meant = {f"{before}{what}": f"{kind}_{what}" for before in ("", "binary_", "multi_") for what in _OF_CLASSES}
+        asked = eval_metric if isinstance(eval_metric, list | tuple) else [eval_metric]
+        return [meant.get(one, one) if isinstance(one, str) else one for one in asked if one is not None]

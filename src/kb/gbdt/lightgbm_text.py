@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kb.gbdt.binning.mapper import Categories, Mapper
-from kb.gbdt.losses import Absolute, Huber, Logistic, Loss, Poisson, Quantile, Softmax, Squared
+from kb.gbdt.losses import Absolute, Huber, Logistic, Loss, Poisson, Quantile, RankScores, Softmax, Squared
 from kb.gbdt.tree import Model, Tree
 
 OBJECTIVES: dict[type[Loss], Callable[[Any], str]] = {
@@ -31,6 +31,7 @@ OBJECTIVES: dict[type[Loss], Callable[[Any], str]] = {
     Poisson: lambda _: "poisson",
     Logistic: lambda _: "binary sigmoid:1",
     Softmax: lambda loss: f"multiclass num_class:{loss.classes}",
+    RankScores: lambda _: "lambdarank",
 }
 PARAMETERS = {  # LightGBM's names of what it needs to go on with a model, and the estimators'
     "boosting": "boosting_type",

@@ -67,8 +67,8 @@ class Predicting:
         if pred_contrib:
             return _contributions(model, values_NF, threads).reshape(len(values_NF), -1)
         if pred_leaf:
-            return _scores(_leaf_numbers(model), values_NF, threads).astype(np.int32)
-        scores_NC = _scores(model, values_NF, threads)
+            return sums(_leaf_numbers(model), values_NF, threads).astype(np.int32)
+        scores_NC = sums(model, values_NF, threads)
         if raw_score:
             return scores_NC[:, 0] if model.classes == 1 else scores_NC
         return self._loss.predict(scores_NC)
@@ -79,7 +79,7 @@ class Predicting:
         values_NF = self._checked(X, fit=False)
         scores_NC = np.zeros((len(values_NF), model.classes))
         for number in range(len(model.trees)):
-            scores_NC = scores_NC + _scores(model.part(number, 1), values_NF, threads_of(self.n_jobs, len(values_NF)))
+            scores_NC = scores_NC + sums(model.part(number, 1), values_NF, threads_of(self.n_jobs, len(values_NF)))
             yield scores_NC.copy()  # whoever takes it may change it
 
     def _rounds(self, start_iteration: int, num_iteration: int | None) -> Model:
@@ -124,7 +124,8 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _scores(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
+def sums(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
+    """The sums of the trees of a model, [N, C]."""
     if not has_numba():
         return prediction.raw_scores(model, values_NF)
     from kb.gbdt import prediction_numba
