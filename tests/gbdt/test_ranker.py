@@ -224,7 +224,9 @@ def test_a_query_of_more_documents_than_lightgbm_takes_is_refused() -> None:
 
 def test_a_fitted_ranker_goes_into_files_and_comes_back() -> None:
     values, labels, sizes = queries(5)
-    model = GBDTRanker(n_estimators=10).fit(values, labels, group=sizes, eval_set=[(values, labels)], eval_group=[sizes])
+    model = GBDTRanker(n_estimators=10).fit(
+        values, labels, group=sizes, eval_set=[(values, labels)], eval_group=[sizes]
+    )
     back = GBDTRanker.from_json(model.to_json())
     assert back.predict(values).tobytes() == model.predict(values).tobytes()
     assert back.evals_result_ == model.evals_result_

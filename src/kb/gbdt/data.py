@@ -63,7 +63,7 @@ def flights() -> tuple[Any, np.ndarray]:
     weather = _pickled("weather")[["origin", "time_hour", *_WEATHER]].drop_duplicates(["origin", "time_hour"])
     planes = _pickled("planes")[["tailnum", *_PLANE]].rename(columns={"year": "built"})
     frame = frame.merge(weather, how="left", on=["origin", "time_hour"]).merge(planes, how="left", on="tailnum")
-    frame["weekday"] = _pandas().to_datetime(frame["time_hour"]).dt.dayofweek
+    frame["weekday"] = _pandas().to_datetime(frame["time_hour"]).dt.day_of_week
     delays = frame["arr_delay"].to_numpy()
     known_later = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
     frame = frame.drop(columns=["rownames", "year", "flight", "time_hour", *known_later])
