@@ -207,10 +207,11 @@ def test_random_traffic_gives_every_request_its_own_tokens(
     tiny: DecoderLM, answers: Answers, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     examples = int(os.environ.get("KB_SERVING_EXAMPLES", "50"))
-    settled = settings(max_examples=examples, stateful_step_count=30, deadline=None, derandomize=False)
+    # A run of ten examples takes some hundred steps, or a thousand: runs are added until there are enough.
+    settled = settings(max_examples=10, stateful_step_count=30, deadline=None, derandomize=False, database=None)
     parts = {"model": tiny, "plain": tiny, "answers": staticmethod(answers), "folder": tmp_path}
     machine = type("Traffic", (RandomTraffic,), parts)
-    for _ in range(10):  # one run of so many examples takes between 1,300 and 6,500 steps
+    for _ in range(2 * examples):
         run_state_machine_as_test(machine, settings=settled)
         if machine.steps > 40 * examples and machine.preempted > examples:
             break
