@@ -1,6 +1,7 @@
 """The engine on SmolLM2 in float32: plain generation's tokens, but where two candidates are nearly tied; counted."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from kb.lm.sampling import process
 from kb.nn import pack_linears
 from kb.nn.processor import panels_are_fast
 from kb.serving import LLM, SamplingParams, attention, engine_args
+
+Texts = Callable[[list[int], SamplingParams, int], list[int]]
 
 LARGEST_TIE = 1e-3  # a gap between the two best scores that round-off may close
 MOST_TIES = 0.005  # share of all steps
@@ -33,6 +36,22 @@ def plain() -> DecoderLM:
     return DecoderLM.from_checkpoint(checkpoints.load("smollm2-135m"))
 
 
+@pytest.fixture(scope="module")
+def texts(plain: DecoderLM) -> Texts:
+    """What plain generation writes, once for all engines."""
+    known: dict[tuple[str, int], list[int]] = {}
+
+    def text(prompt: list[int], params: SamplingParams, index: int) -> list[int]:
+        key = (repr((prompt, params)), index)
+        if key not in known:
+            generator = None if params.greedy else torch.Generator().manual_seed((params.seed or 0) + index)
+            options: Any = {"sampling": params.to_lm(), "generator": generator, "stop_ids": ()}
+            known[key] = generate(plain, prompt, params.max_tokens or 1, **options).tolist()[len(prompt) :]
+        return known[key]
+
+    return text
+
+
 def gap(model: DecoderLM, tokens: list[int], params: SamplingParams, generator: torch.Generator | None) -> float:
     """Between the two best candidates for the next token: of the logits, or of the scores with the draw's noise."""
     with torch.inference_mode():
@@ -45,17 +64,15 @@ def gap(model: DecoderLM, tokens: list[int], params: SamplingParams, generator: 
     return float(best[0] - best[1])
 
 
-def ties(model: DecoderLM, prompt: list[int], params: SamplingParams, index: int, found: list[int]) -> tuple[int, int]:
+def ties(
+    model: DecoderLM, prompt: list[int], params: SamplingParams, index: int, found: list[int], wanted: list[int]
+) -> tuple[int, int]:
     """Steps compared, and 1 where the texts part at a tie; fails where they part and nothing was tied."""
-    generator = None if params.greedy else torch.Generator().manual_seed((params.seed or 0) + index)
-    wanted = generate(
-        model, prompt, params.max_tokens or 1, sampling=params.to_lm(), generator=generator, stop_ids=()
-    ).tolist()[len(prompt) :]
     parted = next((step for step, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b), None)
     if parted is None:
         return len(wanted), 0
+    generator = None if params.greedy else torch.Generator().manual_seed((params.seed or 0) + index)
     if generator is not None:
-        generator.manual_seed((params.seed or 0) + index)
         for _ in range(parted):
             torch.empty(model.config.vocab_size, dtype=torch.float64).uniform_(generator=generator)
     assert gap(model, prompt + wanted[:parted], params, generator) < LARGEST_TIE
@@ -68,6 +85,7 @@ def ties(model: DecoderLM, prompt: list[int], params: SamplingParams, index: int
 )
 def test_tokens_part_only_at_ties_and_hardly_ever(
     plain: DecoderLM,
+    texts: Texts,
     options: dict[str, int],
     panels: bool,
     record_property: Callable[[str, object], None],
@@ -88,7 +106,7 @@ def test_tokens_part_only_at_ties_and_hardly_ever(
     llm.llm_engine.core.observers.append(lambda plan, now: preempted.append(now.preempted))
     outputs = llm.generate([ids for ids, _ in jobs], [params for _, params in jobs], use_tqdm=False)
     counts = [
-        ties(plain, ids, params, one.index, list(one.token_ids))
+        ties(plain, ids, params, one.index, list(one.token_ids), texts(ids, params, one.index))
         for (ids, params), output in zip(jobs, outputs, strict=True)
         for one in output.outputs
     ]
