@@ -50,6 +50,22 @@ def test_neighbouring_floats_are_one_value_and_nothing_is_zero_by_itself() -> No
     np.testing.assert_array_equal(different_values(np.empty(0))[0], [0])
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_bounds_beside_values_that_fill_a_bin_are_lightgbms_thresholds(seed: int) -> None:
+    """A tree with a leaf for every bin splits at every bound; a target of noise makes it."""
+    generator = np.random.default_rng(seed)
+    values = np.repeat(np.arange(1.0, 121.0), generator.integers(1, 9, 120))
+    heavy = generator.choice(np.arange(5.0, 115.0), 6, replace=False)
+    values = np.concatenate([values, np.repeat(heavy, 150)])
+    options = {"num_leaves": 200, "min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0, "max_bin": 20, "verbose": -1}
+    data = lightgbm.Dataset(values[:, None], generator.standard_normal(len(values)), params=options)
+    frame = lightgbm.train(options, data, num_boost_round=1).model_to_string().splitlines()
+    (line,) = (one for one in frame if one.startswith("threshold="))
+    theirs = sorted(map(float, line.removeprefix("threshold=").split()))
+    ours = upper_bounds(values, 20, 3)
+    np.testing.assert_allclose(ours[ours > 1][:-1], theirs, rtol=1e-14)
+
+
 @pytest.mark.parametrize("kind", ["normal", "rounded", "sparse", "skewed", "missing"])
 @pytest.mark.parametrize("max_bin", [15, 255])
 def test_lightgbm_has_as_many_bins(kind: str, max_bin: int) -> None:
