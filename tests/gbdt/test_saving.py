@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kb import whole_file
 from kb.gbdt import GBDTClassifier, GBDTRegressor, saving
 from kb.gbdt.encoding import decode, encode
 from kb.gbdt.losses import Huber, Quantile, Squared
@@ -91,7 +92,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(saving.os, "fsync", fail)
+        patch.setattr(whole_file.os, "fsync", fail)
         with pytest.raises(OSError, match="no room"):
             model.save_model(path)
     assert path.read_bytes() == before

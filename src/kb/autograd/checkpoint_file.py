@@ -11,7 +11,6 @@ Source: the safetensors format, https://huggingface.co/docs/safetensors; rename(
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from kb.autograd import backend
 from kb.autograd.backend import Array
 from kb.autograd.tensor import Tensor
+from kb.whole_file import write_whole
 
 _STRUCTURE, _METADATA, _CHECKSUM = "kb.structure", "kb.metadata", "kb.sha256"
 
@@ -63,7 +63,7 @@ def save(path: str | os.PathLike[str], state: Mapping[Any, Any], metadata: Mappi
     except (TypeError, ValueError) as error:
         raise TypeError(f"metadata must be what JSON can hold: {error}") from error
     texts[_CHECKSUM] = _checksum(arrays, texts)
-    _write(Path(path), _serialized(arrays, texts))
+    write_whole(Path(path), _serialized(arrays, texts))
 
 
 def load(path: str | os.PathLike[str], *, library: str = "numpy") -> Checkpoint:
@@ -179,22 +179,3 @@ def _serialized(arrays: Mapping[str, Array], texts: dict[str, str]) -> bytes:
 
     tensors = {n: torch.from_numpy(a) if isinstance(a, np.ndarray) else a.clone() for n, a in arrays.items()}
     return format_of_torch.save(tensors, metadata=texts)
-
-
-def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
-    try:
-        with open(unfinished, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else the name could reach the disk before the numbers do
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

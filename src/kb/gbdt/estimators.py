@@ -87,23 +87,6 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
         self._fit(values_NF, targets_N, self._chosen(), weights_N, init_score, categorical_feature, wishes)
         return self
 
-    def predict(
-        self,
-        X: Any,
-        raw_score: bool = False,
-        start_iteration: int = 0,
-        num_iteration: int | None = None,
-        pred_leaf: bool = False,
-        pred_contrib: bool = False,
-    ) -> np.ndarray:
-        """Numbers [N], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting._predict`."""
-        return self._predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
-
-    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
-        """The predictions [N] after the first round, after two, and so on."""
-        for scores_NC in self._staged_scores(X):
-            yield self._loss.predict(scores_NC)
-
     def _chosen(self) -> Loss:
         if isinstance(self.objective, Loss):
             return self.objective
@@ -170,8 +153,8 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         pred_leaf: bool = False,
         pred_contrib: bool = False,
     ) -> np.ndarray:
-        """Probabilities [N, C], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting._predict`."""
-        return self._predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
+        """Probabilities [N, C], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting.predict`."""
+        return super().predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
 
     def predict(
         self,
@@ -182,11 +165,11 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         pred_leaf: bool = False,
         pred_contrib: bool = False,
     ) -> np.ndarray:
-        """Classes [N], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting._predict`.
+        """Classes [N], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting.predict`.
 
         Where the objective is a function, the sums of the trees, as nothing tells what they mean.
         """
-        found = self._predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
+        found = super().predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
         if raw_score or pred_leaf or pred_contrib or isinstance(self._loss, Custom):
             return found
         return self.classes_[found.argmax(axis=1)]
@@ -202,8 +185,7 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
 
     def staged_predict_proba(self, X: Any) -> Iterator[np.ndarray]:
         """The probabilities [N, C] after the first round, after two, and so on."""
-        for scores_NC in self._staged_scores(X):
-            yield self._loss.predict(scores_NC)
+        return super().staged_predict(X)
 
     def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
         """The classes [N] after the first round, after two, and so on."""

@@ -36,7 +36,7 @@ class Predicting:
 
         def _checked(self, X: Any, *, fit: bool, **options: Any) -> Any: ...
 
-    def _predict(
+    def predict(
         self,
         X: Any,
         raw_score: bool = False,
@@ -45,7 +45,7 @@ class Predicting:
         pred_leaf: bool = False,
         pred_contrib: bool = False,
     ) -> np.ndarray:
-        """What the trees say of a table.
+        """What the loss makes of the sums of the trees, [N] or of several classes [N, C], or what else is asked for.
 
         Args:
             X: A table [N, F]; NaN is missing.
@@ -72,6 +72,11 @@ class Predicting:
         if raw_score:
             return scores_NC[:, 0] if model.classes == 1 else scores_NC
         return self._loss.predict(scores_NC)
+
+    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
+        """What :meth:`predict` would say after the first round, after two, and so on."""
+        for scores_NC in self._staged_scores(X):
+            yield self._loss.predict(scores_NC)
 
     def _staged_scores(self, X: Any) -> Iterator[np.ndarray]:
         """The sums of the trees [N, C] of the first round, of two, and so on."""

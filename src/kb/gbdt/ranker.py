@@ -4,7 +4,7 @@ Sources: LightGBM's documentation of ``LGBMRanker``; Burges 2010, From RankNet t
 Shapes: N documents, F features, Q queries.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -80,26 +80,6 @@ class GBDTRanker(GBDTEstimator):
         if isinstance(loss, LambdaRank):
             self._loss = RankScores()
         return self
-
-    def predict(
-        self,
-        X: Any,
-        raw_score: bool = False,
-        start_iteration: int = 0,
-        num_iteration: int | None = None,
-        pred_leaf: bool = False,
-        pred_contrib: bool = False,
-    ) -> np.ndarray:
-        """Scores [N], of which only the order within a query means something, or what else is asked for.
-
-        Arguments as of :meth:`kb.gbdt.predicting.Predicting._predict`.
-        """
-        return self._predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
-
-    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
-        """The scores [N] after the first round, after two, and so on."""
-        for scores_NC in self._staged_scores(X):
-            yield scores_NC[:, 0]
 
     def _chosen(self, labels_N: np.ndarray, groups_Q: np.ndarray) -> Loss:
         if callable(self.objective):

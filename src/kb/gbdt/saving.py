@@ -9,13 +9,13 @@ either the old file or the new one. Unlike with pickle, reading one runs no code
 import hashlib
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from sklearn.utils.validation import check_is_fitted
 
 from kb.gbdt import document, lightgbm_text
+from kb.whole_file import write_whole
 
 FORMAT, VERSION = "kb.gbdt", 1
 
@@ -77,28 +77,6 @@ class Saving:
     def save_lightgbm(self, path: str | os.PathLike[str]) -> None:
         """Write what :meth:`to_lightgbm_text` gives to a file, for ``lightgbm.Booster(model_file=path)``."""
         write_whole(Path(path), self.to_lightgbm_text().encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file such that, whenever the machine stops, the old one is there or the new one is.
-
-    Args:
-        path: Where; its folder must be there.
-        content: The bytes.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
-    try:
-        with open(unfinished, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else the name could reach the disk before the bytes do
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 def _checked_model(text: str) -> dict[str, Any]:
