@@ -6,6 +6,7 @@ loops are compiled or read from numba's cache.
 
 import statistics
 import time
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -31,7 +32,13 @@ def table() -> tuple[np.ndarray, np.ndarray]:
 def contest(device: torch.device) -> Contest:
     """Assert that predictions agree to nine digits."""
     X, y = table()
-    options = {"n_estimators": TREES, "num_leaves": 31, "learning_rate": 0.1, "max_bin": 255, "n_jobs": 2}
+    options: dict[str, Any] = {
+        "n_estimators": TREES,
+        "num_leaves": 31,
+        "learning_rate": 0.1,
+        "max_bin": 255,
+        "n_jobs": 2,
+    }
     ours, theirs = GBDTRegressor(**options), lightgbm.LGBMRegressor(**options, verbose=-1)
     start = time.perf_counter()
     ours.fit(X, y)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kb.gbdt.binning.bins import to_bins
 from kb.gbdt.binning.bounds import close_bins, close_bins_loop, different_values, upper_bounds
 from kb.gbdt.binning.mapper import Categories, Numbers, find_categories, find_mappers
-from kb.gbdt.bins import to_bins
 
 
 @settings(max_examples=150, deadline=None)

@@ -16,7 +16,7 @@ from kb.gbdt import (
     record_evaluation,
     reset_parameter,
 )
-from kb.gbdt.callbacks import CallbackEnv, EarlyStopException, EvalResult
+from kb.gbdt.evaluating.callbacks import CallbackEnv, EarlyStopException, EvalResult
 from tests.gbdt.evaluating import data, pair, same
 
 pytestmark = pytest.mark.filterwarnings("ignore::lightgbm.basic.LGBMDeprecationWarning")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kb.gbdt.drawing import INCREMENT, MASK, MULTIPLIER, Drawing
+from kb.gbdt.sampling.drawing import INCREMENT, MASK, MULTIPLIER, Drawing
 
 
 def test_jumping_ahead_is_stepping() -> None:

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kb.gbdt.binning.bins import Bins, to_bins
 from kb.gbdt.binning.mapper import find_mappers
-from kb.gbdt.bins import Bins, to_bins
-from kb.gbdt.engine import NumpyEngine
-from kb.gbdt.engine_numba import NumbaEngine
-from kb.gbdt.fixed_point import FixedPoint, to_fixed_point
-from kb.gbdt.histogram import histogram_loop
-from kb.gbdt.parameters import TreeParameters
-from kb.gbdt.splitting import NO_SPLIT, Split, Sums
+from kb.gbdt.growing.engine import NumpyEngine
+from kb.gbdt.growing.engine_numba import NumbaEngine
+from kb.gbdt.growing.fixed_point import FixedPoint, to_fixed_point
+from kb.gbdt.growing.histogram import histogram_loop
+from kb.gbdt.growing.parameters import TreeParameters
+from kb.gbdt.growing.splitting import NO_SPLIT, Split, Sums
 
 
 def data(seed: int, rows: int = 400, *, max_bin: int = 30, missing: float = 0.1) -> tuple[Bins, FixedPoint]:

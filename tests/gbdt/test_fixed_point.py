@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kb.gbdt import rows_numba
-from kb.gbdt.fixed_point import BITS, FixedPoint, scale_exponent, to_fixed_point
+from kb.gbdt.growing import rows_numba
+from kb.gbdt.growing.fixed_point import BITS, FixedPoint, scale_exponent, to_fixed_point
 
 
 def both(gradients: np.ndarray, hessians: np.ndarray) -> FixedPoint:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kb.gbdt import GBDTClassifier, GBDTRegressor
-from kb.gbdt.lightgbm_text import bits, feature_names
+from kb.gbdt.files.lightgbm_text import bits, feature_names
 from kb.gbdt.losses import Quantile, Squared
 
 

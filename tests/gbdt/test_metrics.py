@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kb.gbdt import metrics
-from kb.gbdt.queries import checked_gains
+from kb.gbdt.evaluating import metrics
+from kb.gbdt.inputs.queries import checked_gains
 
 
 def lightgbms(

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kb import whole_file
-from kb.gbdt import GBDTClassifier, GBDTRegressor, saving
-from kb.gbdt.encoding import decode, encode
+from kb.gbdt import GBDTClassifier, GBDTRegressor
+from kb.gbdt.files import saving
+from kb.gbdt.files.encoding import decode, encode
 from kb.gbdt.losses import Huber, Quantile, Squared
 
 

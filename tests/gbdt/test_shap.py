@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kb.gbdt import GBDTClassifier, GBDTRegressor, shap, shap_numba
+from kb.gbdt import GBDTClassifier, GBDTRegressor
+from kb.gbdt.prediction import shap, shap_numba
 from kb.gbdt.tree import Model
 
 

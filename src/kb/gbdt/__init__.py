@@ -1,7 +1,7 @@
 """Gradient-boosted decision trees that are LightGBM's, in its and scikit-learn's interface."""
 
-from kb.gbdt.callbacks import early_stopping, log_evaluation, record_evaluation, reset_parameter
 from kb.gbdt.estimators import GBDTClassifier, GBDTRegressor
+from kb.gbdt.evaluating.callbacks import early_stopping, log_evaluation, record_evaluation, reset_parameter
 from kb.gbdt.ranker import GBDTRanker
 
 __all__ = [

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kb.gbdt.binning.bins import Bins
 from kb.gbdt.binning.mapper import Mapper
-from kb.gbdt.bins import Bins
-from kb.gbdt.engine import NumpyEngine
-from kb.gbdt.grower import Grown, grow
+from kb.gbdt.growing.engine import NumpyEngine
+from kb.gbdt.growing.grower import Grown, grow
 from kb.gbdt.losses.loss import Loss
-from kb.gbdt.prediction import leaf_of_bins
-from kb.gbdt.row_sampling import RowSampling
+from kb.gbdt.prediction.leaves import leaf_of_bins
+from kb.gbdt.sampling.row_sampling import RowSampling
 from kb.gbdt.tree import Model, Tree
 
 

@@ -13,17 +13,19 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from kb.gbdt import eval_sets, evaluation, settings, tables
+from kb.gbdt import settings
+from kb.gbdt.binning.bins import Bins, to_bins
 from kb.gbdt.binning.mapper import Mapper, find_mappers
-from kb.gbdt.bins import Bins, to_bins
 from kb.gbdt.booster import Training
-from kb.gbdt.drawing import Drawing
-from kb.gbdt.engine import NumpyEngine
+from kb.gbdt.evaluating import eval_sets, evaluation
+from kb.gbdt.files.saving import Saving
+from kb.gbdt.growing.engine import NumpyEngine
+from kb.gbdt.inputs import tables
+from kb.gbdt.inputs.row_inputs import in_32_bits, start_scores
 from kb.gbdt.losses import Loss
-from kb.gbdt.predicting import Predicting, has_numba, sums, threads_of
-from kb.gbdt.row_inputs import in_32_bits, start_scores
-from kb.gbdt.row_sampling import Bagging, Goss, RowSampling
-from kb.gbdt.saving import Saving
+from kb.gbdt.prediction.predicting import Predicting, has_numba, sums, threads_of
+from kb.gbdt.sampling.drawing import Drawing
+from kb.gbdt.sampling.row_sampling import Bagging, Goss, RowSampling
 from kb.gbdt.training import Trained, Watching, train
 from kb.gbdt.tree import Model
 
@@ -190,7 +192,7 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
 def _engine(bins: Bins, parameters: Any, monotone_F: np.ndarray, threads: int) -> NumpyEngine:
     if not has_numba():
         return NumpyEngine(bins, parameters, monotone_F)
-    from kb.gbdt.engine_numba import NumbaEngine
+    from kb.gbdt.growing.engine_numba import NumbaEngine
 
     return NumbaEngine(bins, parameters, monotone_F, threads)
 

@@ -13,9 +13,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from kb.gbdt.estimator import GBDTEstimator
-from kb.gbdt.eval_sets import Wishes
+from kb.gbdt.evaluating.eval_sets import Wishes
+from kb.gbdt.inputs.row_inputs import weights_of
 from kb.gbdt.losses import Absolute, Custom, Huber, Logistic, Loss, Poisson, Quantile, Softmax, Squared
-from kb.gbdt.row_inputs import weights_of
 
 LOSSES: dict[str, Callable[[Any], Loss]] = {
     "regression": lambda _: Squared(),
@@ -65,7 +65,7 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
             eval_metric: Names of metrics, functions of targets and predictions (and weights) that return a name, a
                 value and whether more is better, or a list of these; the loss's own is judged by in any case.
             categorical_feature: Places or names of features without an order; "auto" takes a frame's categories.
-            callbacks: Called before or after each round; see :mod:`kb.gbdt.callbacks`.
+            callbacks: Called before or after each round; see :mod:`kb.gbdt.evaluating.callbacks`.
 
         Raises:
             ValueError: a parameter is out of range, or the data cannot be used.
@@ -153,7 +153,7 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         pred_leaf: bool = False,
         pred_contrib: bool = False,
     ) -> np.ndarray:
-        """Probabilities [N, C], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting.predict`."""
+        """Probabilities [N, C], or what else is asked for: see :meth:`.Predicting.predict`."""
         return super().predict(X, raw_score, start_iteration, num_iteration, pred_leaf, pred_contrib)
 
     def predict(
@@ -165,7 +165,7 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         pred_leaf: bool = False,
         pred_contrib: bool = False,
     ) -> np.ndarray:
-        """Classes [N], or what else is asked for: see :meth:`kb.gbdt.predicting.Predicting.predict`.
+        """Classes [N], or what else is asked for: see :meth:`kb.gbdt.prediction.predicting.Predicting.predict`.
 
         Where the objective is a function, the sums of the trees, as nothing tells what they mean.
         """

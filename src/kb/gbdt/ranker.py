@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 
 from kb.gbdt.estimator import GBDTEstimator
-from kb.gbdt.eval_sets import Wishes
+from kb.gbdt.evaluating.eval_sets import Wishes
+from kb.gbdt.inputs.queries import checked_gains, checked_groups, checked_labels
+from kb.gbdt.inputs.row_inputs import weights_of
 from kb.gbdt.losses import Custom, LambdaRank, Loss, RankScores
-from kb.gbdt.queries import checked_gains, checked_groups, checked_labels
-from kb.gbdt.row_inputs import weights_of
 
 
 @dataclass(eq=False, repr=False)

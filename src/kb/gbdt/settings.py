@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from kb.arguments import is_number, require_count
-from kb.gbdt.drawing import Drawing
-from kb.gbdt.parameters import TreeParameters
+from kb.gbdt.growing.parameters import TreeParameters
+from kb.gbdt.sampling.drawing import Drawing
 
 
 @dataclass(frozen=True)

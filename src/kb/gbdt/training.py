@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from kb.gbdt.booster import Boosting, Training
-from kb.gbdt.callbacks import CallbackEnv, EvalResult, RecordEvaluation
-from kb.gbdt.evaluation import Metric, Watched, results
+from kb.gbdt.evaluating.callbacks import CallbackEnv, EvalResult, RecordEvaluation
+from kb.gbdt.evaluating.evaluation import Metric, Watched, results
 from kb.gbdt.tree import Model
 
 Callback = Callable[[CallbackEnv], None]

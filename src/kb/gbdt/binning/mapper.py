@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kb.gbdt.binning.bounds import upper_bounds
-from kb.gbdt.drawing import Drawing
+from kb.gbdt.sampling.drawing import Drawing
 
 HIGHEST = 1e300  # the bound that stands for infinity where one is written down
 KEPT_SHARE = 0.99  # of the rows, whose categories get bins

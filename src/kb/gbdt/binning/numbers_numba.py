@@ -11,7 +11,7 @@ Shapes: N rows, F features, P features with padding, B bounds, a power of two.
 import numpy as np
 from numba import njit, prange
 
-from kb.gbdt.histogram_numba import FLAGS
+from kb.gbdt.growing.histogram_numba import FLAGS
 
 _BLOCK = 512  # rows
 

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kb.gbdt.inputs.queries import checked_gains, checked_groups, checked_labels, ideal_order, queries_of, ranking
 from kb.gbdt.losses.loss import Loss, weighted
-from kb.gbdt.queries import checked_gains, checked_groups, checked_labels, ideal_order, queries_of, ranking
 
 _ENTRIES = 2**20
 _BEYOND = 50.0  # twice the argument of the sigmoid where the table ends

@@ -6,7 +6,7 @@
 import numpy as np
 from numba import njit, prange
 
-from kb.gbdt.histogram_numba import FLAGS
+from kb.gbdt.growing.histogram_numba import FLAGS
 from kb.gbdt.losses.lambdarank import APART
 
 

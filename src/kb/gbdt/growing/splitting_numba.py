@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from kb.gbdt.histogram_numba import FLAGS
-from kb.gbdt.splitting import EPSILON, NO_SPLIT
+from kb.gbdt.growing.histogram_numba import FLAGS
+from kb.gbdt.growing.splitting import EPSILON, NO_SPLIT
 
 
 class Rules(NamedTuple):
-    """What the search must know of :class:`kb.gbdt.parameters.TreeParameters`."""
+    """What the search must know of :class:`kb.gbdt.growing.parameters.TreeParameters`."""
 
     min_child_samples: int
     min_child_weight: float

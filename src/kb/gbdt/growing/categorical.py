@@ -12,8 +12,8 @@ Shapes: B bins.
 
 import numpy as np
 
-from kb.gbdt.parameters import TreeParameters
-from kb.gbdt.splitting import EPSILON, Split, Sums, worth
+from kb.gbdt.growing.parameters import TreeParameters
+from kb.gbdt.growing.splitting import EPSILON, Split, Sums, worth
 
 
 def best_categories(histogram_B2: np.ndarray, feature: int, sums: Sums, parameters: TreeParameters) -> Split | None:

@@ -28,7 +28,7 @@ from math import factorial
 
 import numpy as np
 
-from kb.gbdt.prediction import goes_left
+from kb.gbdt.prediction.leaves import goes_left
 from kb.gbdt.tree import Model, Tree
 
 MOST_PLAYERS = 16  # of the reference: 65 536 coalitions

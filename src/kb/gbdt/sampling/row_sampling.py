@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from kb.arguments import require_count
-from kb.gbdt.drawing import Drawing
+from kb.gbdt.sampling.drawing import Drawing
 
 _BLOCK = 1024  # rows that share a generator in LightGBM, which makes its draws independent of threads
 

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from kb.gbdt.histogram_numba import FLAGS
-from kb.gbdt.prediction_numba import forest, goes_left
-from kb.gbdt.rows_numba import use_threads
-from kb.gbdt.shap import expected_value, gauss, paths_of
+from kb.gbdt.growing.histogram_numba import FLAGS
+from kb.gbdt.growing.rows_numba import use_threads
+from kb.gbdt.prediction.leaves_numba import forest, goes_left
+from kb.gbdt.prediction.shap import expected_value, gauss, paths_of
 from kb.gbdt.tree import Model
 
 _BLOCK = 4096  # rows
@@ -50,7 +50,7 @@ class Paths(NamedTuple):
 
 
 def contributions(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
-    """What :func:`kb.gbdt.shap.contributions` gives."""
+    """What :func:`kb.gbdt.prediction.shap.contributions` gives."""
     use_threads(threads)
     missing_F = np.array([mapper.has_missing for mapper in model.mappers], np.bool_)
     N, F = values_NF.shape

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kb.gbdt.parameters import TreeParameters
+from kb.gbdt.growing.parameters import TreeParameters
 
 NO_SPLIT = -np.inf
 EPSILON = 1e-15  # beside sums of second derivatives, so that an empty side divides by no zero

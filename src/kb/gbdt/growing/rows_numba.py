@@ -13,9 +13,9 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from kb.gbdt.bins import aligned
-from kb.gbdt.fixed_point import FixedPoint, scale_exponent
-from kb.gbdt.histogram_numba import FLAGS
+from kb.gbdt.binning.bins import aligned
+from kb.gbdt.growing.fixed_point import FixedPoint, scale_exponent
+from kb.gbdt.growing.histogram_numba import FLAGS
 
 
 def use_threads(count: int) -> None:
@@ -24,7 +24,7 @@ def use_threads(count: int) -> None:
 
 
 def to_fixed_point(gradients_N: np.ndarray, hessians_N: np.ndarray) -> FixedPoint:
-    """What :func:`kb.gbdt.fixed_point.to_fixed_point` does."""
+    """What :func:`kb.gbdt.growing.fixed_point.to_fixed_point` does."""
     largest = _largest(gradients_N, hessians_N)
     for name, value in zip(("gradients", "hessians"), largest, strict=True):
         if not math.isfinite(value):

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from kb.gbdt.binning.mapper import Categories, Mapper
-from kb.gbdt.engine import NumpyEngine
-from kb.gbdt.fixed_point import FixedPoint
-from kb.gbdt.splitting import Split, Sums, leaf_value
+from kb.gbdt.growing.engine import NumpyEngine
+from kb.gbdt.growing.fixed_point import FixedPoint
+from kb.gbdt.growing.splitting import Split, Sums, leaf_value
 from kb.gbdt.tree import Tree
 
 

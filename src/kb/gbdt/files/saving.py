@@ -1,8 +1,8 @@
 """Fitted estimators in files: JSON for this package, LightGBM's text for LightGBM.
 
 The JSON is one object: ``format`` is "kb.gbdt", ``version`` is 1, ``model`` is the document that
-:mod:`kb.gbdt.document` describes, and ``sha256`` the digest of its canonical form: keys sorted, no spaces, ASCII. A
-file may be laid out anew, but not altered. Files are written beside their place and moved there, so that there is
+:mod:`kb.gbdt.files.document` describes, and ``sha256`` the digest of its canonical form: keys sorted, no spaces, ASCII.
+A file may be laid out anew, but not altered. Files are written beside their place and moved there, so that there is
 either the old file or the new one. Unlike with pickle, reading one runs no code.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Self
 
 from sklearn.utils.validation import check_is_fitted
 
-from kb.gbdt import document, lightgbm_text
+from kb.gbdt.files import document, lightgbm_text
 from kb.whole_file import write_whole
 
 FORMAT, VERSION = "kb.gbdt", 1

@@ -1,13 +1,13 @@
 """A fitted estimator as a document of JSON, and back.
 
-The document has these fields; :mod:`kb.gbdt.encoding` says how values are written.
+The document has these fields; :mod:`kb.gbdt.files.encoding` says how values are written.
 
 - ``kind``: the estimator's class; ``parameters``: its constructor's; ``attributes``: what fitting left under names that
   end in an underscore, as ``classes_`` and ``n_features_in_``.
 - ``loss``: what the trees were fitted to; ``columns``: of a data frame's columns of categories, ``[place, values]``.
 - ``mappers``, of each feature how it is put in bins: ``{"bounds": [...], "has_missing": false}`` of numbers, without
   the last bound, which is infinite; ``{"categories": [...], "is_full": true, "has_missing": false}`` of categories.
-- ``trees``, by round and class, as :mod:`kb.gbdt.tree_document` has them.
+- ``trees``, by round and class, as :mod:`kb.gbdt.files.tree_document` has them.
 """
 
 from typing import Any
@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from kb.gbdt.binning.mapper import Categories, Mapper, Numbers
-from kb.gbdt.encoding import decode, encode
+from kb.gbdt.files.encoding import decode, encode
+from kb.gbdt.files.tree_document import numbers, take, tree_of, tree_to_document
+from kb.gbdt.inputs.tables import Columns
 from kb.gbdt.losses import Loss
-from kb.gbdt.tables import Columns
 from kb.gbdt.tree import Model
-from kb.gbdt.tree_document import numbers, take, tree_of, tree_to_document
 
 
 def to_document(estimator: Any) -> dict[str, Any]:

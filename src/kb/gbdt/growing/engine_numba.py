@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from kb.gbdt import histogram_numba, rows_numba, splitting_numba
-from kb.gbdt.bins import Bins, aligned
-from kb.gbdt.engine import NumpyEngine
-from kb.gbdt.fixed_point import FixedPoint
-from kb.gbdt.parameters import TreeParameters
-from kb.gbdt.splitting import Split, Sums
+from kb.gbdt.binning.bins import Bins, aligned
+from kb.gbdt.growing import histogram_numba, rows_numba, splitting_numba
+from kb.gbdt.growing.engine import NumpyEngine
+from kb.gbdt.growing.fixed_point import FixedPoint
+from kb.gbdt.growing.parameters import TreeParameters
+from kb.gbdt.growing.splitting import Split, Sums
 
 
 class NumbaEngine(NumpyEngine):
-    """The same answers as :class:`kb.gbdt.engine.NumpyEngine`, sooner.
+    """The same answers as :class:`kb.gbdt.growing.engine.NumpyEngine`, sooner.
 
     Args:
         bins: The training data.
@@ -40,7 +40,7 @@ class NumbaEngine(NumpyEngine):
         self.constrained = bool(monotone_F.any())
 
     def to_fixed_point(self, gradients_N: np.ndarray, hessians_N: np.ndarray) -> FixedPoint:
-        """The derivatives as integers; see :func:`kb.gbdt.fixed_point.to_fixed_point`."""
+        """The derivatives as integers; see :func:`kb.gbdt.growing.fixed_point.to_fixed_point`."""
         rows_numba.use_threads(self.threads)
         return rows_numba.to_fixed_point(gradients_N, hessians_N)
 
@@ -71,7 +71,7 @@ class NumbaEngine(NumpyEngine):
     def thresholds(
         self, histogram_FB2: np.ndarray, sums: Sums
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The best threshold of each feature; see :func:`kb.gbdt.splitting.best_thresholds`."""
+        """The best threshold of each feature; see :func:`kb.gbdt.growing.splitting.best_thresholds`."""
         splitting_numba.search(
             histogram_FB2, *self.shape, self.constrained, sums, self.rules, self.found_F4, self.gain_F
         )

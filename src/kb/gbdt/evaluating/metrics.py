@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kb.gbdt.queries import default_gains, ideal_order, queries_of, ranking
+from kb.gbdt.inputs.queries import default_gains, ideal_order, queries_of, ranking
 
 _NO_CHANCE = np.float32(1e-15)
 _NO_CHANCE_LOG = float(np.log(_NO_CHANCE))

@@ -1,4 +1,4 @@
-"""Going down all trees on all cores: what ``prediction`` says, row by row.
+"""Going down all trees on all cores: what ``leaves`` says, row by row.
 
 Rows are taken in blocks that stay in the cache while tree after tree goes over them.
 
@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from kb.gbdt.histogram_numba import FLAGS
-from kb.gbdt.rows_numba import use_threads
+from kb.gbdt.growing.histogram_numba import FLAGS
+from kb.gbdt.growing.rows_numba import use_threads
 from kb.gbdt.tree import Model
 
 _BLOCK = 256  # rows
@@ -40,7 +40,7 @@ class Forest(NamedTuple):
 
 
 def raw_scores(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
-    """What :func:`kb.gbdt.prediction.raw_scores` gives."""
+    """What :func:`kb.gbdt.prediction.leaves.raw_scores` gives."""
     use_threads(threads)
     missing_F = np.array([mapper.has_missing for mapper in model.mappers], np.bool_)
     scores_NC = np.zeros((len(values_NF), model.classes))

@@ -12,10 +12,10 @@ import numpy as np
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from kb.gbdt.callbacks import EarlyStopping
-from kb.gbdt.evaluation import Labelled, Watched
-from kb.gbdt.queries import checked_groups
-from kb.gbdt.row_inputs import in_32_bits, start_scores, weights_of
+from kb.gbdt.evaluating.callbacks import EarlyStopping
+from kb.gbdt.evaluating.evaluation import Labelled, Watched
+from kb.gbdt.inputs.queries import checked_groups
+from kb.gbdt.inputs.row_inputs import in_32_bits, start_scores, weights_of
 
 TRAINING = "training"  # LightGBM's name of the training data
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from kb.gbdt import prediction, shap
 from kb.gbdt.losses import Loss
+from kb.gbdt.prediction import leaves as prediction
+from kb.gbdt.prediction import shap
 from kb.gbdt.tree import Model
 
 _ROWS_OF_A_THREAD = 8192  # with fewer, threads wait for each other longer than they work
@@ -133,7 +134,7 @@ def sums(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
     """The sums of the trees of a model, [N, C]."""
     if not has_numba():
         return prediction.raw_scores(model, values_NF)
-    from kb.gbdt import prediction_numba
+    from kb.gbdt.prediction import leaves_numba as prediction_numba
 
     return prediction_numba.raw_scores(model, values_NF, threads)
 
@@ -141,7 +142,7 @@ def sums(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
 def _contributions(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
     if not has_numba():
         return shap.contributions(model, values_NF)
-    from kb.gbdt import shap_numba
+    from kb.gbdt.prediction import shap_numba
 
     return shap_numba.contributions(model, values_NF, threads)
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kb.gbdt import metrics
-from kb.gbdt.callbacks import EvalResult
+from kb.gbdt.evaluating import metrics
+from kb.gbdt.evaluating.callbacks import EvalResult
+from kb.gbdt.inputs.queries import checked_gains, checked_groups, checked_labels
 from kb.gbdt.losses import Loss
 from kb.gbdt.losses.custom import call, require_arguments
-from kb.gbdt.queries import checked_gains, checked_groups, checked_labels
 
 Said = list[tuple[str, float, bool]]  # of each value its name, itself, and whether more is better
 

@@ -89,7 +89,7 @@ def _fill_numbers(
     threads: int,
 ) -> None:
     from kb.gbdt.binning import numbers_numba
-    from kb.gbdt.rows_numba import use_threads
+    from kb.gbdt.growing.rows_numba import use_threads
 
     numbers = [mapper for mapper in mappers if isinstance(mapper, Numbers)]
     widest = max((len(mapper.bounds_B) for mapper in numbers), default=1)

@@ -1,14 +1,14 @@
 """Going down a tree: by bins while it is trained, by values afterwards.
 
 All rows take a step at a time, so there are as many array operations as the tree is deep, and no recursion. The fast
-one for values is in ``prediction_numba``.
+one for values is in ``leaves_numba``.
 
 Shapes: N rows, R of them, F features, K nodes.
 """
 
 import numpy as np
 
-from kb.gbdt.bins import Bins
+from kb.gbdt.binning.bins import Bins
 from kb.gbdt.tree import Model, Tree
 
 

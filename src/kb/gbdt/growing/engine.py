@@ -8,12 +8,12 @@ Shapes: N rows, F features, B bins, R rows of the tree.
 
 import numpy as np
 
-from kb.gbdt.bins import Bins
-from kb.gbdt.categorical import best_categories
-from kb.gbdt.fixed_point import FixedPoint, to_fixed_point
-from kb.gbdt.histogram import histogram
-from kb.gbdt.parameters import TreeParameters
-from kb.gbdt.splitting import NO_SPLIT, Shape, Split, Sums, best_thresholds
+from kb.gbdt.binning.bins import Bins
+from kb.gbdt.growing.categorical import best_categories
+from kb.gbdt.growing.fixed_point import FixedPoint, to_fixed_point
+from kb.gbdt.growing.histogram import histogram
+from kb.gbdt.growing.parameters import TreeParameters
+from kb.gbdt.growing.splitting import NO_SPLIT, Shape, Split, Sums, best_thresholds
 
 
 class NumpyEngine:
@@ -34,7 +34,7 @@ class NumpyEngine:
         self.order_R = np.empty(0, np.int32)
 
     def to_fixed_point(self, gradients_N: np.ndarray, hessians_N: np.ndarray) -> FixedPoint:
-        """The derivatives as integers; see :func:`kb.gbdt.fixed_point.to_fixed_point`."""
+        """The derivatives as integers; see :func:`kb.gbdt.growing.fixed_point.to_fixed_point`."""
         return to_fixed_point(gradients_N, hessians_N)
 
     def begin(self, fixed: FixedPoint, rows_R: np.ndarray) -> None:
@@ -88,7 +88,7 @@ class NumpyEngine:
     def thresholds(
         self, histogram_FB2: np.ndarray, sums: Sums
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The best threshold of each feature; see :func:`kb.gbdt.splitting.best_thresholds`."""
+        """The best threshold of each feature; see :func:`kb.gbdt.growing.splitting.best_thresholds`."""
         return best_thresholds(histogram_FB2, self.shape, sums, self.parameters)
 
     def divide(self, split: Split, start: int, stop: int) -> int:

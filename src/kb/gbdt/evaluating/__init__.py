@@ -1,0 +1,1 @@
+"""Metrics, evaluation sets, callbacks and early stopping."""

@@ -1,0 +1,1 @@
+"""Models as files: documented JSON, and LightGBM's text."""

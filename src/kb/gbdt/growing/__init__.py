@@ -1,0 +1,1 @@
+"""Growing a tree: histograms, splits, and the engines that touch rows."""

@@ -1,0 +1,1 @@
+"""Tables, targets, weights and queries as they come in, checked."""

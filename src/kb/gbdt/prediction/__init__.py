@@ -1,0 +1,1 @@
+"""What a fitted model says of rows: values, leaves, stages, SHAP values."""
