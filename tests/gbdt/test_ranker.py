@@ -69,7 +69,7 @@ def test_trees_predictions_and_ndcg_are_lightgbms(seed: int, name: str, weighted
             categorical_feature=[5],
         )
     dumped = [tree["tree_structure"] for tree in theirs.booster_.dump_model()["tree_info"]]
-    assert structure(ours._model.trees[0][0]) == their_structure(dumped[0])
+    assert structure(ours.model_.trees[0][0]) == their_structure(dumped[0])
     np.testing.assert_allclose(ours.predict(values), theirs.predict(values), rtol=1e-9, atol=1e-9)
     found = theirs.evals_result_["training"]
     assert list(ours.evals_result_["training"]) == list(found) == ["ndcg@1", "ndcg@5", "ndcg@10"]

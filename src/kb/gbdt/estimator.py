@@ -127,7 +127,7 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
         self._keep(train(training, self.n_estimators, watching), loss)
 
     def _keep(self, trained: Trained, loss: Loss) -> None:
-        self._model: Model = trained.model
+        self.model_: Model = trained.model
         self._loss = loss
         self.evals_result_, self.best_score_ = trained.evals_result, trained.best_score
         self.best_iteration_ = trained.best_iteration

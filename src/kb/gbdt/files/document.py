@@ -32,7 +32,7 @@ def to_document(estimator: Any) -> dict[str, Any]:
         key: one for key, one in sorted(vars(estimator).items()) if key.endswith("_") and not key.startswith("_")
     }
     parameters = estimator.get_params(deep=False)
-    model: Model = estimator._model
+    model: Model = estimator.model_
     return {
         "kind": type(estimator).__name__,
         "parameters": {key: encode(one, f"the parameter {key}") for key, one in parameters.items()},
@@ -85,7 +85,7 @@ def from_document(document: dict[str, Any], estimator_class: Any) -> Any:
     if getattr(estimator, "n_features_in_", None) != len(mappers):
         raise ValueError(f"n_features_in_ must be {len(mappers)}, the number of mappers")
     estimator._columns = _columns(take(document, "columns", list, "the document"), mappers)
-    estimator._model = _model(take(document, "trees", list, "the document"), mappers, estimator._loss.classes)
+    estimator.model_ = _model(take(document, "trees", list, "the document"), mappers, estimator._loss.classes)
     _check_classes(estimator)
     return estimator
 
