@@ -46,6 +46,9 @@ class GBDTRanker(GBDTEstimator):
         eval_at: Sequence[int] = (1, 2, 3, 4, 5),
         categorical_feature: Any = "auto",
         callbacks: Sequence[Callable[..., None]] | None = None,
+        *,
+        eval_X: Any = None,
+        eval_y: Any = None,
     ) -> Self:
         """Fit the trees; as :meth:`kb.gbdt.GBDTRegressor.fit`, and with queries.
 
@@ -74,6 +77,8 @@ class GBDTRanker(GBDTEstimator):
             eval_at=eval_at,
             label_gain=self.label_gain,
             callbacks=callbacks,
+            eval_X=eval_X,
+            eval_y=eval_y,
         )
         loss = self._chosen(labels_N, groups_Q)
         self._fit(values_NF, labels_N, loss, weights_N, init_score, categorical_feature, wishes, groups_Q)
