@@ -63,8 +63,7 @@ class NumpyEngine:
         by_category = {}
         for feature in self.categorical.tolist():
             if open_F[feature]:
-                bins = int(self.bins.bins_F[feature])
-                found = best_categories(histogram_FB2[feature, :bins], feature, sums, self.parameters)
+                found = self.division(histogram_FB2[feature, : self.bins.bins_F[feature]], feature, sums)
                 if found is not None:
                     by_category[feature] = found
             gain_F[feature] = by_category[feature].gain if feature in by_category else NO_SPLIT
@@ -90,6 +89,10 @@ class NumpyEngine:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The best threshold of each feature; see :func:`kb.gbdt.growing.splitting.best_thresholds`."""
         return best_thresholds(histogram_FB2, self.shape, sums, self.parameters)
+
+    def division(self, histogram_B2: np.ndarray, feature: int, sums: Sums) -> Split | None:
+        """The best split by categories; see :func:`kb.gbdt.growing.categorical.best_categories`."""
+        return best_categories(histogram_B2, feature, sums, self.parameters)
 
     def divide(self, split: Split, start: int, stop: int) -> int:
         """Put the rows that go left first, each side in the order in which it was; returns how many go left."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kb.gbdt.binning.bins import Bins, aligned
-from kb.gbdt.growing import histogram_numba, rows_numba, splitting_numba
+from kb.gbdt.growing import categorical_numba, histogram_numba, rows_numba, splitting_numba
 from kb.gbdt.growing.engine import NumpyEngine
 from kb.gbdt.growing.fixed_point import FixedPoint
 from kb.gbdt.growing.parameters import TreeParameters
@@ -37,6 +37,7 @@ class NumbaEngine(NumpyEngine):
             float(parameters.reg_alpha),
             float(parameters.reg_lambda),
         )
+        self.category_rules = categorical_numba.rules_of(parameters)
         self.constrained = bool(monotone_F.any())
 
     def to_fixed_point(self, gradients_N: np.ndarray, hessians_N: np.ndarray) -> FixedPoint:
@@ -77,6 +78,10 @@ class NumbaEngine(NumpyEngine):
         )
         found_F4 = self.found_F4
         return self.gain_F.copy(), found_F4[:, 0], found_F4[:, 1], found_F4[:, 2:]
+
+    def division(self, histogram_B2: np.ndarray, feature: int, sums: Sums) -> Split | None:
+        """The best split by categories; see :func:`kb.gbdt.growing.categorical.best_categories`."""
+        return categorical_numba.best_categories(histogram_B2, feature, sums, self.rules, self.category_rules)
 
     def divide(self, split: Split, start: int, stop: int) -> int:
         """Put the rows that go left first, each side in the order in which it was; returns how many go left."""
