@@ -3,8 +3,8 @@
 What counts is what a fit needs beyond the data and beyond what its library holds for any fit: so a small fit comes
 first, then the data, and then the clock and the mark start.
 
-Unusual: the mark is Linux's ``VmHWM``, set back before the fit, and not ``ru_maxrss``, which a process inherits from the
-one that started it.
+Unusual: the mark is Linux's ``VmHWM``, set back before the fit, and not ``ru_maxrss``, which a process inherits from
+the one that started it.
 """
 
 import importlib

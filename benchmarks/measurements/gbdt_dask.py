@@ -51,8 +51,8 @@ def measure(device: torch.device) -> Measurement:
     _check(samples)
     return Measurement(
         title=f"LightGBM on {ROWS:,} rows of {FEATURES} features, {TREES} trees: a cluster of {PROCESSES} processes",
-        method=f"dask's local cluster, {PROCESSES} processes of one thread, against one process of {PROCESSES} threads, "
-        f"{ROUNDS} rounds in turn; the data lie in the processes before the clock starts",
+        method=f"dask's local cluster, {PROCESSES} processes of one thread, against one process of {PROCESSES} "
+        f"threads, {ROUNDS} rounds in turn; the data lie in the processes before the clock starts",
         samples=samples,
         ratios={
             f"{table}: cluster / one process{what}": (f"{table}: cluster{what}", f"{table}: one process{what}")
