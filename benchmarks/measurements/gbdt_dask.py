@@ -48,7 +48,7 @@ def measure(device: torch.device) -> Measurement:
             samples |= _samples(table, rounds)
             same[table] = sum(same_trees(rounds[-1][False]["model"], rounds[-1][True]["model"]))
     assert same["few values"] == TREES, f"with the same bins {same['few values']} of {TREES} trees are the same"
-    _check(samples)
+    check(samples)
     return Measurement(
         title=f"LightGBM on {ROWS:,} rows of {FEATURES} features, {TREES} trees: a cluster of {PROCESSES} processes",
         method=f"dask's local cluster, {PROCESSES} processes of one thread, against one process of {PROCESSES} "
@@ -98,7 +98,8 @@ def _by_formula(table: str) -> float:
     return TREES * (LEAVES - 1) * FEATURES * BINS[table] * SUM_BYTES / 1e6
 
 
-def _check(samples: dict[str, Samples]) -> None:
+def check(samples: dict[str, Samples]) -> None:
+    """Assert that as much travels as the histograms weigh, and that the cluster's RMSE is not much larger."""
     for table in STEPS:
         # The rest is best splits, dask's own messages, and bins that a share of the rows does not need.
         sent, wanted = min(samples[f"{table}: sent"].values), _by_formula(table)
