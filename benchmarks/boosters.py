@@ -16,7 +16,6 @@ from kb.gbdt import GBDTClassifier, GBDTRanker, GBDTRegressor
 
 TREES, MOST_CATEGORIES = 100, 255
 SKLEARN: dict[str, Any] = {
-    "max_iter": TREES,
     "learning_rate": 0.1,
     "max_leaf_nodes": 31,
     "min_samples_leaf": 20,
@@ -25,25 +24,25 @@ SKLEARN: dict[str, Any] = {
 }
 
 
-def regressors(**options: object) -> dict[str, Contender]:
-    """Three regressors; ``options`` are LightGBM's, for ours and LightGBM."""
+def regressors(trees: int = TREES) -> dict[str, Contender]:
+    """Three regressors of so many trees."""
     return {
-        **_pair(GBDTRegressor, lightgbm.LGBMRegressor, "predict", options),
-        THIRD: Contender(lambda: _third(HistGradientBoostingRegressor), prepare=few_categories),
+        **_pair(GBDTRegressor, lightgbm.LGBMRegressor, "predict", trees),
+        THIRD: Contender(lambda: _third(HistGradientBoostingRegressor, trees), prepare=few_categories),
     }
 
 
-def classifiers() -> dict[str, Contender]:
-    """Three classifiers of two classes, which give the chance of the second."""
+def classifiers(trees: int = TREES) -> dict[str, Contender]:
+    """Three classifiers of two classes, which give the chances of both."""
     return {
-        **_pair(GBDTClassifier, lightgbm.LGBMClassifier, "predict_proba", {}),
-        THIRD: Contender(lambda: _third(HistGradientBoostingClassifier), "predict_proba", few_categories),
+        **_pair(GBDTClassifier, lightgbm.LGBMClassifier, "predict_proba", trees),
+        THIRD: Contender(lambda: _third(HistGradientBoostingClassifier, trees), "predict_proba", few_categories),
     }
 
 
-def rankers() -> dict[str, Contender]:
+def rankers(trees: int = TREES) -> dict[str, Contender]:
     """Ours and LightGBM's; scikit-learn has none."""
-    return _pair(GBDTRanker, lightgbm.LGBMRanker, "predict", {})
+    return _pair(GBDTRanker, lightgbm.LGBMRanker, "predict", trees)
 
 
 def few_categories(X: Any) -> Any:
@@ -57,15 +56,12 @@ def too_wide(X: Any) -> list[str]:
     return [str(name) for name, kind in X.dtypes.items() if len(getattr(kind, "categories", ())) > MOST_CATEGORIES]
 
 
-def _pair(
-    ours: Callable[..., Any], theirs: Callable[..., Any], predict: str, options: dict[str, Any]
-) -> dict[str, Contender]:
-    shared = {"n_estimators": TREES, "n_jobs": THREADS, **options}
+def _pair(ours: Callable[..., Any], theirs: Callable[..., Any], predict: str, trees: int) -> dict[str, Contender]:
     return {
-        OURS: Contender(lambda: ours(**shared), predict),
-        THEIRS: Contender(lambda: theirs(**shared, verbose=-1), predict),
+        OURS: Contender(lambda: ours(n_estimators=trees, n_jobs=THREADS), predict),
+        THEIRS: Contender(lambda: theirs(n_estimators=trees, n_jobs=THREADS, verbose=-1), predict),
     }
 
 
-def _third(made: Callable[..., Any]) -> Any:
-    return made(**SKLEARN, categorical_features="from_dtype")
+def _third(made: Callable[..., Any], trees: int) -> Any:
+    return made(**SKLEARN, max_iter=trees, categorical_features="from_dtype")

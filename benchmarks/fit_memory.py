@@ -66,5 +66,5 @@ def fit(name: str, rows: int, trees: int, dtype: str = "float64") -> Taken:
 
 def _options(name: str, trees: int) -> dict[str, Any]:
     if name == THIRD:
-        return SKLEARN | {"max_iter": trees}
+        return {**SKLEARN, "max_iter": trees}
     return {"n_estimators": trees, "n_jobs": THREADS} | ({"verbose": -1} if name == THEIRS else {})

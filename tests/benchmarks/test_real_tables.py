@@ -87,7 +87,7 @@ def test_trees_are_told_apart_by_their_splits() -> None:
 
 def test_a_measurement_has_all_contenders_and_ours_are_lightgbms_trees() -> None:
     metric = Metric("RMSE", root_of_squares, 0.005, relative=True)
-    made = measure("small", table(), boosters.regressors(n_estimators=10), [metric], {"more": 1}, splits=3)
+    made = measure("small", table(), boosters.regressors(trees=10), [metric], {"more": 1}, splits=3)
     for name in (OURS, THEIRS, THIRD):
         assert [len(made.samples[f"{name} {what}"].values) for what in ("fit", "predict", "RMSE")] == [3, 3, 3]
     assert made.facts["trees that are LightGBM's, by split"] == [10, 10, 10]
@@ -97,7 +97,7 @@ def test_a_measurement_has_all_contenders_and_ours_are_lightgbms_trees() -> None
 
 
 def test_what_is_far_from_lightgbm_is_not_recorded() -> None:
-    contenders = boosters.regressors(n_estimators=10)
+    contenders = boosters.regressors(trees=10)
     contenders[OURS] = Contender(lambda: GBDTRegressor(n_estimators=10, learning_rate=0.01))
     with pytest.raises(AssertionError, match=r"RMSE: .* is not within 0\.005 of LightGBM"):
         measure("small", table(), contenders, [Metric("RMSE", root_of_squares, 0.005, relative=True)], {}, splits=3)
