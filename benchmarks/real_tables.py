@@ -150,21 +150,7 @@ def measure(
         facts: What else the record should hold.
         splits: How many.
     """
-    seconds: dict[str, list[float]] = {f"{name} {work}": [] for work in ("fit", "predict") for name in contenders}
-    found: dict[str, list[float]] = {f"{name} {metric.name}": [] for metric in metrics for name in contenders}
-    same: list[list[bool]] = []
-    with threadpool_limits(THREADS):
-        _fit(contenders[OURS], split(table, splits)[0])  # a first fit reads or compiles loops
-        for seed in range(splits):
-            train, test = split(table, seed)
-            fitted = {}
-            for name in _turn(list(contenders), seed):
-                fitted[name], predicted_N, spent = _run(contenders[name], train, test)
-                seconds[f"{name} fit"].append(spent[0])
-                seconds[f"{name} predict"].append(spent[1])
-                for metric in metrics:
-                    found[f"{name} {metric.name}"].append(metric.of(test, predicted_N))
-            same.append(same_trees(fitted[OURS].to_lightgbm_text(), fitted[THEIRS].booster_.model_to_string()))
+    seconds, found, same = _race(table, contenders, metrics, splits)
     rivals = [name for name in contenders if name != OURS]
     return Measurement(
         title=title,
@@ -187,6 +173,28 @@ def measure(
             **facts,
         },
     )
+
+
+def _race(
+    table: Part, contenders: Mapping[str, Contender], metrics: Sequence[Metric], splits: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]], list[list[bool]]]:
+    """Seconds by contender and work, metrics by contender and name, and which trees of each split are LightGBM's."""
+    seconds: dict[str, list[float]] = {f"{name} {work}": [] for work in ("fit", "predict") for name in contenders}
+    found: dict[str, list[float]] = {f"{name} {metric.name}": [] for metric in metrics for name in contenders}
+    same: list[list[bool]] = []
+    with threadpool_limits(THREADS):
+        _fit(contenders[OURS], split(table, splits)[0])  # a first fit reads or compiles loops
+        for seed in range(splits):
+            train, test = split(table, seed)
+            fitted = {}
+            for name in _turn(list(contenders), seed):
+                fitted[name], predicted_N, spent = _run(contenders[name], train, test)
+                seconds[f"{name} fit"].append(spent[0])
+                seconds[f"{name} predict"].append(spent[1])
+                for metric in metrics:
+                    found[f"{name} {metric.name}"].append(metric.of(test, predicted_N))
+            same.append(same_trees(fitted[OURS].to_lightgbm_text(), fitted[THEIRS].booster_.model_to_string()))
+    return seconds, found, same
 
 
 def _turn(names: list[str], number: int) -> list[str]:
