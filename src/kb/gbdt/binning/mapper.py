@@ -21,7 +21,7 @@ from kb.gbdt.sampling.drawing import Drawing
 
 HIGHEST = 1e300  # the bound that stands for infinity where one is written down
 KEPT_SHARE = 0.99  # of the rows, whose categories get bins
-_TOGETHER = 8  # features of a row that lie in one or two cache lines, and are sampled at once
+_TOGETHER = 8  # features, whose values in a row lie in one or two cache lines, are sampled at once
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,7 @@ def find_mappers(
     rows, features = values_NF.shape
     chosen = Drawing(seed).sample(rows, min(rows, sample))
 
-    def find(first: int) -> list[Mapper]:
-        some_NG = values_NF[:, first : first + _TOGETHER]
-        sample_SG = some_NG if len(chosen) == rows else np.take(some_NG, chosen, axis=0)
-        return [find_one(first + place, values_S) for place, values_S in enumerate(sample_SG.T)]
-
-    def find_one(feature: int, values_S: np.ndarray) -> Mapper:
+    def find(feature: int, values_S: np.ndarray) -> Mapper:
         values_S = values_S.astype(np.float64)
         if feature in categorical:
             return find_categories(values_S, max_bin, min_data_in_bin)
@@ -122,8 +117,13 @@ def find_mappers(
         bounds = upper_bounds(values_S[~missing] if has_missing else values_S, max_bin - has_missing, min_data_in_bin)
         return Numbers(bounds, has_missing)
 
+    mappers: list[Mapper] = []
     with ThreadPoolExecutor(threads) as pool:
-        return [mapper for some in pool.map(find, range(0, features, _TOGETHER)) for mapper in some]
+        for first in range(0, features, _TOGETHER):
+            some_NG = values_NF[:, first : first + _TOGETHER]
+            sample_SG = some_NG if len(chosen) == rows else some_NG[chosen]  # np.take would copy all rows first
+            mappers += pool.map(find, range(first, features), sample_SG.T)
+    return mappers
 
 
 def find_categories(values_S: np.ndarray, max_bin: int, min_data_in_bin: int) -> Categories:
