@@ -78,7 +78,7 @@ class Boosting:
         """Fit the next round's trees to the derivatives of the loss; returns them."""
         training, number = self.training, len(self.model.trees)
         derivatives = training.loss.derivatives(self.scores_NC, training.targets_N, training.weights_N)
-        chosen_R, factors_N = np.arange(len(self.scores_NC)), None
+        chosen_R, factors_N = np.arange(len(self.scores_NC), dtype=np.int32), None
         if training.rows is not None:
             chosen_R, factors_N = training.rows.choose(number, *derivatives)
         trees = []
