@@ -12,7 +12,6 @@ from kb.gbdt.growing import categorical, categorical_numba
 from kb.gbdt.growing.fixed_point import to_fixed_point
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import Split, Sums, worth
-from kb.gbdt.growing.splitting_numba import Rules
 
 
 def leaf(seed: int, bins: int, rows: int, *, even: bool = False) -> tuple[np.ndarray, Sums]:
@@ -30,17 +29,9 @@ def leaf(seed: int, bins: int, rows: int, *, even: bool = False) -> tuple[np.nda
 
 
 def by_both(histogram: np.ndarray, sums: Sums, parameters: TreeParameters) -> list[Split | None]:
-    rules = Rules(
-        parameters.min_child_samples,
-        float(parameters.min_child_weight),
-        float(parameters.min_split_gain),
-        float(parameters.reg_alpha),
-        float(parameters.reg_lambda),
-    )
-    categories = categorical_numba.rules_of(parameters)
     return [
         categorical.best_categories(histogram, 3, sums, parameters),
-        categorical_numba.best_categories(histogram, 3, sums, rules, categories),
+        categorical_numba.Divisions(parameters).best(histogram, 3, sums),
     ]
 
 

@@ -112,8 +112,9 @@ def _renew(
     grown: Grown, engine: NumpyEngine, loss: Loss, residuals_N: np.ndarray, weights_N: np.ndarray | None
 ) -> None:
     """Let each leaf say what the loss wants of the residuals of its rows."""
+    order_R = engine.order_R  # once, as it may have to come from another device
     for leaf, (start, stop) in enumerate(zip(grown.starts_L, grown.stops_L, strict=True)):
-        rows_R = engine.order_R[start:stop]
+        rows_R = order_R[start:stop]
         weights_R = None if weights_N is None else weights_N[rows_R]
         grown.tree.leaf_value_L[leaf] = loss.renew(residuals_N[rows_R], weights_R)
 

@@ -20,10 +20,12 @@ from kb.gbdt.booster import Training
 from kb.gbdt.evaluating import eval_sets, evaluation
 from kb.gbdt.files.saving import Saving
 from kb.gbdt.growing.engine import NumpyEngine
+from kb.gbdt.growing.engines import engine_for
+from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.inputs import tables
 from kb.gbdt.inputs.row_inputs import in_32_bits, start_scores
 from kb.gbdt.losses import Loss
-from kb.gbdt.prediction.predicting import Predicting, has_numba, sums, threads_of
+from kb.gbdt.prediction.predicting import Predicting, sums, threads_of
 from kb.gbdt.sampling.drawing import Drawing
 from kb.gbdt.sampling.row_sampling import Bagging, Goss, RowSampling
 from kb.gbdt.training import Trained, Watching, train
@@ -67,6 +69,7 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
     min_data_per_group: int = 100
     metric: Any = None
     verbose: int = 0
+    device_type: str = "cpu"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -117,7 +120,7 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
             mappers,
             targets_N,
             loss,
-            _engine(bins, parameters, _directions(self.monotone_constraints, F), threads),
+            self._engine(bins, parameters, _directions(self.monotone_constraints, F), threads),
             self.learning_rate,
             weights_N=weights_N,
             init_scores_NC=start_NC,
@@ -125,6 +128,10 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
             features=self._features(mappers, seeds),
         )
         self._keep(train(training, self.n_estimators, watching), loss)
+
+    def _engine(self, bins: Bins, parameters: TreeParameters, monotone_F: np.ndarray, threads: int) -> NumpyEngine:
+        """What grows the trees."""
+        return engine_for(self.device_type, bins, parameters, monotone_F, threads)
 
     def _keep(self, trained: Trained, loss: Loss) -> None:
         self.model_: Model = trained.model
@@ -187,14 +194,6 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
 
     def _sums(self, model: Model, values_NF: np.ndarray) -> np.ndarray:
         return sums(model, values_NF, threads_of(self.n_jobs, len(values_NF)))
-
-
-def _engine(bins: Bins, parameters: Any, monotone_F: np.ndarray, threads: int) -> NumpyEngine:
-    if not has_numba():
-        return NumpyEngine(bins, parameters, monotone_F)
-    from kb.gbdt.growing.engine_numba import NumbaEngine
-
-    return NumbaEngine(bins, parameters, monotone_F, threads)
 
 
 def _directions(constraints: Sequence[int] | None, F: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kb.arguments import is_number, require_count
+from kb.gbdt.growing.engines import require_device_type
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.sampling.drawing import Drawing
 
@@ -61,7 +62,8 @@ def check(estimator: Any) -> None:
     """Refuse parameters of training that are out of range.
 
     Raises:
-        ValueError: one is; the message names it.
+        ValueError: one is, or the device is not there; the message names it.
+        ModuleNotFoundError: the device is "cuda" and there is no torch.
     """
     for name, least in (("n_estimators", 1), ("max_bin", 2), ("min_data_in_bin", 1), ("subsample_for_bin", 1)):
         value = getattr(estimator, name)
@@ -76,5 +78,6 @@ def check(estimator: Any) -> None:
         value = getattr(estimator, name)
         if not is_number(float(value)) or not low < value <= high:
             raise ValueError(f"{name} must be a number above {low} and at most {high}, got {value!r}")
+    require_device_type(estimator.device_type)
     if estimator.boosting_type not in ("gbdt", "goss"):
         raise ValueError(f"boosting_type must be 'gbdt' or 'goss', got {estimator.boosting_type!r}")

@@ -14,7 +14,7 @@ from numba import njit
 from kb.gbdt.growing.histogram_numba import FLAGS
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import EPSILON, NO_SPLIT, Split, Sums
-from kb.gbdt.growing.splitting_numba import Rules, worth
+from kb.gbdt.growing.splitting_numba import rules_of, worth
 
 
 class CategoryRules(NamedTuple):
@@ -27,31 +27,36 @@ class CategoryRules(NamedTuple):
     min_data_per_group: int
 
 
-def rules_of(parameters: TreeParameters) -> CategoryRules:
-    """The rules on categories."""
-    return CategoryRules(
-        float(parameters.cat_smooth),
-        float(parameters.cat_l2),
-        parameters.max_cat_threshold,
-        parameters.max_cat_to_onehot,
-        parameters.min_data_per_group,
-    )
+class Divisions:
+    """:func:`kb.gbdt.growing.categorical.best_categories`, compiled.
 
+    Args:
+        parameters: The rules.
+    """
 
-def best_categories(
-    histogram_B2: np.ndarray, feature: int, sums: Sums, rules: Rules, categories: CategoryRules
-) -> Split | None:
-    """The best split by the categories of a feature; see :func:`kb.gbdt.growing.categorical.best_categories`."""
-    if len(histogram_B2) <= categories.max_cat_to_onehot:
-        gain, gradient, hessian, bin_ = _best_alone(histogram_B2, sums, rules)
-        group: tuple[int, ...] = (bin_,)
-        l2 = rules.reg_lambda
-    else:
-        ordered_C = np.empty(len(histogram_B2), np.int64)
-        gain, gradient, hessian, first, stop = _best_cut(histogram_B2, sums, rules, categories, ordered_C)
-        group = tuple(ordered_C[first:stop].tolist()) if first <= stop else tuple(ordered_C[stop:first][::-1].tolist())
-        l2 = rules.reg_lambda + categories.cat_l2
-    return None if gain == NO_SPLIT else Split(gain, feature, 0, False, gradient, hessian, group, l2)
+    def __init__(self, parameters: TreeParameters) -> None:
+        self.rules = rules_of(parameters)
+        self.categories = CategoryRules(
+            float(parameters.cat_smooth),
+            float(parameters.cat_l2),
+            parameters.max_cat_threshold,
+            parameters.max_cat_to_onehot,
+            parameters.min_data_per_group,
+        )
+
+    def best(self, histogram_B2: np.ndarray, feature: int, sums: Sums) -> Split | None:
+        """The best split by the categories of a feature; None where none is allowed or gains anything."""
+        rules, categories = self.rules, self.categories
+        if len(histogram_B2) <= categories.max_cat_to_onehot:
+            gain, gradient, hessian, bin_ = _best_alone(histogram_B2, sums, rules)
+            group: tuple[int, ...] = (bin_,)
+            l2 = rules.reg_lambda
+        else:
+            ordered_B = np.empty(len(histogram_B2), np.int64)
+            gain, gradient, hessian, first, stop = _best_cut(histogram_B2, sums, rules, categories, ordered_B)
+            taken = ordered_B[first:stop] if first <= stop else ordered_B[stop:first][::-1]
+            group, l2 = tuple(taken.tolist()), rules.reg_lambda + categories.cat_l2
+        return None if gain == NO_SPLIT else Split(gain, feature, 0, False, gradient, hessian, group, l2)
 
 
 @njit(**FLAGS)

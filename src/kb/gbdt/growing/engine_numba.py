@@ -28,17 +28,8 @@ class NumbaEngine(NumpyEngine):
         self.parts_VPB2 = aligned((threads, P, bins.width, 2), np.int64)
         self.spare_N = np.empty(N, np.int32)
         self.counts_V = np.zeros(threads, np.int64)
-        F = len(bins.bins_F)
-        self.found_F4, self.gain_F = np.zeros((F, 4), np.int64), np.zeros(F)
-        self.rules = splitting_numba.Rules(
-            parameters.min_child_samples,
-            float(parameters.min_child_weight),
-            float(parameters.min_split_gain),
-            float(parameters.reg_alpha),
-            float(parameters.reg_lambda),
-        )
-        self.category_rules = categorical_numba.rules_of(parameters)
-        self.constrained = bool(monotone_F.any())
+        self.search = splitting_numba.Search(self.shape, parameters)
+        self.divisions = categorical_numba.Divisions(parameters)
 
     def to_fixed_point(self, gradients_N: np.ndarray, hessians_N: np.ndarray) -> FixedPoint:
         """The derivatives as integers; see :func:`kb.gbdt.growing.fixed_point.to_fixed_point`."""
@@ -73,15 +64,11 @@ class NumbaEngine(NumpyEngine):
         self, histogram_FB2: np.ndarray, sums: Sums
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The best threshold of each feature; see :func:`kb.gbdt.growing.splitting.best_thresholds`."""
-        splitting_numba.search(
-            histogram_FB2, *self.shape, self.constrained, sums, self.rules, self.found_F4, self.gain_F
-        )
-        found_F4 = self.found_F4
-        return self.gain_F.copy(), found_F4[:, 0], found_F4[:, 1], found_F4[:, 2:]
+        return self.search.thresholds(histogram_FB2, sums)
 
     def division(self, histogram_B2: np.ndarray, feature: int, sums: Sums) -> Split | None:
         """The best split by categories; see :func:`kb.gbdt.growing.categorical.best_categories`."""
-        return categorical_numba.best_categories(histogram_B2, feature, sums, self.rules, self.category_rules)
+        return self.divisions.best(histogram_B2, feature, sums)
 
     def divide(self, split: Split, start: int, stop: int) -> int:
         """Put the rows that go left first, each side in the order in which it was; returns how many go left."""

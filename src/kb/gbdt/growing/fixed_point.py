@@ -14,7 +14,8 @@ Shapes: N rows.
 # ruff: noqa: N815
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,12 +26,13 @@ class FixedPoint(NamedTuple):
     """Gradients and second derivatives of a round, as integers.
 
     Attributes:
-        pairs_N2: int64, gradient and second derivative of each row, side by side as the histogram reads them.
+        pairs_N2: int64, gradient and second derivative of each row, side by side as the histogram reads them; an array
+            of the engine's kind, which may lie on another device.
         unit_gradient: What 1 stands for in the first column, a power of two.
         unit_hessian: The same for the second column.
     """
 
-    pairs_N2: np.ndarray
+    pairs_N2: Any
     unit_gradient: float
     unit_hessian: float
 
@@ -47,16 +49,25 @@ def to_fixed_point(gradients_N: np.ndarray, hessians_N: np.ndarray) -> FixedPoin
     """
     if gradients_N.ndim != 1 or gradients_N.shape != hessians_N.shape or not len(gradients_N):
         raise ValueError(f"two vectors of one length are wanted, got {gradients_N.shape} and {hessians_N.shape}")
+    columns = gradients_N, hessians_N
+    exponents = scale_exponents([float(np.max(np.abs(values_N))) for values_N in columns], len(gradients_N))
     pairs_N2 = np.empty((len(gradients_N), 2), np.int64)
-    units = []
-    for column, values_N in enumerate((gradients_N, hessians_N)):
-        largest = float(np.max(np.abs(values_N)))
-        if not math.isfinite(largest):
-            raise ValueError(f"{('gradients', 'hessians')[column]} must be finite, the largest is {largest}")
-        exponent = scale_exponent(largest, len(values_N))
-        np.rint(np.ldexp(values_N.astype(np.float64), exponent), out=pairs_N2[:, column], casting="unsafe")
-        units.append(math.ldexp(1.0, -exponent))
-    return FixedPoint(pairs_N2, *units)
+    for column, values_N in enumerate(columns):
+        scaled_N = np.ldexp(values_N.astype(np.float64), exponents[column])
+        np.rint(scaled_N, out=pairs_N2[:, column], casting="unsafe")
+    return FixedPoint(pairs_N2, *(math.ldexp(1.0, -exponent) for exponent in exponents))
+
+
+def scale_exponents(largest: Sequence[float], rows: int) -> list[int]:
+    """Those of gradients and of second derivatives, by the largest size of each.
+
+    Raises:
+        ValueError: one is not finite.
+    """
+    for name, value in zip(("gradients", "hessians"), largest, strict=True):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, the largest is {value}")
+    return [scale_exponent(value, rows) for value in largest]
 
 
 def scale_exponent(largest: float, rows: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit, prange
 
 from kb.gbdt.binning.bins import aligned
-from kb.gbdt.growing.fixed_point import FixedPoint, scale_exponent
+from kb.gbdt.growing.fixed_point import FixedPoint, scale_exponents
 from kb.gbdt.growing.histogram_numba import FLAGS
 
 
@@ -26,10 +26,7 @@ def use_threads(count: int) -> None:
 def to_fixed_point(gradients_N: np.ndarray, hessians_N: np.ndarray) -> FixedPoint:
     """What :func:`kb.gbdt.growing.fixed_point.to_fixed_point` does."""
     largest = _largest(gradients_N, hessians_N)
-    for name, value in zip(("gradients", "hessians"), largest, strict=True):
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be finite, the largest is {value}")
-    exponents = [scale_exponent(value, len(gradients_N)) for value in largest]
+    exponents = scale_exponents(largest, len(gradients_N))
     pairs_N2 = aligned((len(gradients_N), 2), np.int64)
     _scale(gradients_N, hessians_N, *(math.ldexp(1.0, exponent) for exponent in exponents), pairs_N2)
     return FixedPoint(pairs_N2, *(math.ldexp(1.0, -exponent) for exponent in exponents))

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit, prange
 
 from kb.gbdt.growing.histogram_numba import FLAGS
-from kb.gbdt.growing.splitting import EPSILON, NO_SPLIT
+from kb.gbdt.growing.parameters import TreeParameters
+from kb.gbdt.growing.splitting import EPSILON, NO_SPLIT, Shape, Sums
 
 
 class Rules(NamedTuple):
@@ -24,6 +25,40 @@ class Rules(NamedTuple):
     min_split_gain: float
     reg_alpha: float
     reg_lambda: float
+
+
+def rules_of(parameters: TreeParameters) -> Rules:
+    """The rules that compiled loops read."""
+    return Rules(
+        parameters.min_child_samples,
+        float(parameters.min_child_weight),
+        float(parameters.min_split_gain),
+        float(parameters.reg_alpha),
+        float(parameters.reg_lambda),
+    )
+
+
+class Search:
+    """:func:`kb.gbdt.growing.splitting.best_thresholds`, compiled.
+
+    Args:
+        shape: Of the features.
+        parameters: The rules.
+    """
+
+    def __init__(self, shape: Shape, parameters: TreeParameters) -> None:
+        self.shape, self.constrained = shape, bool(shape.monotone_F.any())
+        self.rules = rules_of(parameters)
+        F = len(shape.bins_F)
+        self.found_F4, self.gain_F = np.zeros((F, 4), np.int64), np.zeros(F)
+
+    def thresholds(
+        self, histogram_FB2: np.ndarray, sums: Sums
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The best threshold of each feature; all but the gains are overwritten by the next search."""
+        found_F4 = self.found_F4
+        search(histogram_FB2, *self.shape, self.constrained, sums, self.rules, found_F4, self.gain_F)
+        return self.gain_F.copy(), found_F4[:, 0], found_F4[:, 1], found_F4[:, 2:]
 
 
 @njit(**FLAGS)
