@@ -206,6 +206,7 @@ GOOD, LABELS = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) 
         ({"sigmoid": 0.0}, {}, "sigmoid"),
         ({"objective": "rank_xendcg"}, {}, "objective"),
         ({}, {"eval_set": [(GOOD + 0, LABELS)]}, "eval_group"),
+        ({}, {"eval_X": GOOD + 0, "eval_y": LABELS}, "eval_group"),
         ({}, {"eval_set": [(GOOD + 0, LABELS)], "eval_group": []}, "eval_group"),
         ({}, {"eval_set": [(GOOD + 0, LABELS)], "eval_group": [[20]]}, r"eval_set\[0\].*eval_group must sum"),
         ({}, {"eval_set": [(GOOD, LABELS + 29)], "eval_group": [[60]]}, r"eval_set\[0\].*0 to 30"),
