@@ -116,7 +116,6 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
         )
         bins = to_bins(values_NF, mappers, threads)
         training = Training(
-            bins,
             mappers,
             targets_N,
             loss,

@@ -14,6 +14,8 @@ from kb.gbdt.growing.fixed_point import FixedPoint, to_fixed_point
 from kb.gbdt.growing.histogram import histogram
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import NO_SPLIT, Shape, Split, Sums, best_thresholds
+from kb.gbdt.prediction.leaves import leaf_of_bins
+from kb.gbdt.tree import Tree
 
 
 class NumpyEngine:
@@ -45,6 +47,10 @@ class NumpyEngine:
         """Add the value of each leaf to the scores of its rows, which lie from one place of the order to another."""
         for value, start, stop in zip(values_L, starts_L, stops_L, strict=True):
             scores_N[self.order_R[start:stop]] += value
+
+    def add_to_all(self, scores_N: np.ndarray, tree: Tree) -> None:
+        """Add what a tree says to the scores of all rows, those included that it was not grown on."""
+        scores_N += tree.leaf_value_L[leaf_of_bins(tree, self.bins)]
 
     def histogram(self, start: int, stop: int) -> np.ndarray:
         """The histogram of the rows from one place to another, int64 [F, B, 2]."""

@@ -8,6 +8,8 @@ from kb.gbdt.growing.engine import NumpyEngine
 from kb.gbdt.growing.fixed_point import FixedPoint
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import Split, Sums
+from kb.gbdt.prediction.leaves import left_bins
+from kb.gbdt.tree import Tree
 
 
 class NumbaEngine(NumpyEngine):
@@ -45,6 +47,11 @@ class NumbaEngine(NumpyEngine):
         """Add the value of each leaf to the scores of its rows, which lie from one place of the order to another."""
         order = np.argsort(starts_L)
         rows_numba.add(scores_N, self.order_R, values_L[order], stops_L[order], self.threads)
+
+    def add_to_all(self, scores_N: np.ndarray, tree: Tree) -> None:
+        """Add what a tree says to the scores of all rows, those included that it was not grown on."""
+        nodes = tree.feature_K, tree.left_K, tree.right_K, left_bins(tree, self.bins)
+        rows_numba.add_to_all(scores_N, self.bins.rows_NP, *nodes, tree.leaf_value_L)
 
     def histogram(self, start: int, stop: int) -> np.ndarray:
         """The histogram of the rows from one place to another, int64 [F, B, 2]."""
