@@ -8,6 +8,7 @@ Source: LightGBM's ``Random``; the multiplier and increment are those of Microso
 
 import importlib.util
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -86,6 +87,7 @@ def _has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+@lru_cache(maxsize=2)  # bagging asks for blocks of one size again and again
 def _jumps(count: int) -> tuple[np.ndarray, np.ndarray]:
     """For 1 to ``count`` steps ahead, what the state is multiplied by, and what is added, modulo 2^32."""
     mask = np.uint64(MASK)
