@@ -231,9 +231,13 @@ def _differences(
                 within = -metric.bound <= between.low and between.high <= metric.bound
                 assert within, f"{metric.name}: {between} is not within {metric.bound} of {rival}"
             told[f"{metric.name}: {OURS} - {rival}"] = {
-                "mean": round(between.mean, 9),
-                "95 % interval": [round(between.low, 9), round(between.high, 9)],
+                "mean": _rounded(between.mean),
+                "95 % interval": [_rounded(between.low), _rounded(between.high)],
                 "share of the rival's": metric.relative,
                 **({"bound": metric.bound} if rival == THEIRS else {}),
             }
     return told
+
+
+def _rounded(value: float) -> float:
+    return round(value, 9) + 0.0  # of -0.0 it makes 0.0
