@@ -37,13 +37,14 @@ def tokens(B: int, T: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "ulps"), [(torch.float64, 2**20), (torch.float32, 64), (torch.bfloat16, 16), (torch.float16, 32)]
+    ("dtype", "ulps"), [(torch.float64, 2**35), (torch.float32, 64), (torch.bfloat16, 16), (torch.float16, 32)]
 )
 def test_logits_equal_the_cpu_s(model: DecoderLM, device: torch.device, dtype: torch.dtype, ulps: int) -> None:
     exact = model.double()(tokens(2, 33))
     there = model.to(device=device, dtype=dtype)(tokens(2, 33).to(device))
     assert there.dtype == dtype
-    bound = ulps * torch.finfo(dtype).eps * float(exact.abs().max())  # float64: norms and angles are float32
+    # Norms and angles are float32, also in a float64 model: 64 of its ulps are 2^35 of float64's.
+    bound = ulps * torch.finfo(dtype).eps * float(exact.abs().max())
     assert float((there.double().cpu() - exact).abs().max()) <= bound
 
 

@@ -25,7 +25,7 @@ def move(data: Any, compare: Any) -> Drawn:
     other = "torch" if compare.library == "numpy" else "numpy"
 
     def ours(x: Tensor) -> Tensor:
-        return (x.to(other) * 3.0).to(compare.library)
+        return (x.to(other) * 3.0).to(compare.library, device=x.device if compare.library == "torch" else None)
 
     return ours, lambda x: x * 3.0, [compare.draw(data, data.draw(SHAPES))]
 
