@@ -24,14 +24,17 @@ NBVAL = ("-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-ce
 
 
 def before_pages(root: Path) -> list[Result]:
-    """Lint, format, types and unit tests; types take one core for half a minute, so they run beside the tests."""
-    types = steps.beside("types", ["mypy"], root)
+    """Lint, format, types and unit tests; beside the tests, what takes one core for half a minute each.
+
+    That is types and, on a fresh clone, the compiling of numba's loops, which tests and pages would wait for later.
+    """
+    beside = steps.beside({"types": ["mypy"], "compiled loops": ["book.compiled"]}, root)
     results = [
         steps.command("lint", ["ruff", "check", "."], root),
         steps.command("format", ["ruff", "format", "--check", "."], root),
         steps.pytest("unit tests", ["tests", "-m", "not site"], root),
     ]
-    return [*results, types()]
+    return [*results, *beside()]
 
 
 def page(path: Path, name: str, root: Path) -> Result:

@@ -52,17 +52,28 @@ def command(name: str, arguments: Sequence[str], root: Path) -> Result:
     return _run(name, arguments, root)[0]
 
 
-def beside(name: str, arguments: Sequence[str], root: Path) -> Callable[[], Result]:
-    """Start what :func:`command` runs, beside the steps that follow; what is returned waits and shows its output."""
+def beside(steps: Mapping[str, Sequence[str]], root: Path) -> Callable[[], list[Result]]:
+    """Start what :func:`command` runs, one after another, beside the steps that follow.
+
+    Args:
+        steps: The arguments of each, by its name.
+        root: Where to run them.
+
+    Returns:
+        A function that waits for all and shows their output.
+    """
     pool = ThreadPoolExecutor(1)
-    running = pool.submit(_run, name, arguments, root, capture=True)
+    running = [pool.submit(_run, name, arguments, root, capture=True) for name, arguments in steps.items()]
     pool.shutdown(wait=False)
 
-    def finish() -> Result:
-        result, output = running.result()
-        heading(name)
-        print(output, end="", flush=True)
-        return result
+    def finish() -> list[Result]:
+        results = []
+        for one in running:
+            result, output = one.result()
+            heading(result.name)
+            print(output, end="", flush=True)
+            results.append(result)
+        return results
 
     return finish
 

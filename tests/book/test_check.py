@@ -60,9 +60,10 @@ def test_a_command_fails_with_its_exit_status(tmp_path: Path) -> None:
 
 
 def test_a_step_beside_others_says_what_it_found_when_asked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    good, bad = steps.beside("good", ["this"], tmp_path), steps.beside("bad", ["no_module_of_that_name"], tmp_path)
+    finish = steps.beside({"good": ["this"], "bad": ["no_module_of_that_name"]}, tmp_path)
     assert capfd.readouterr().out == ""
-    assert (good().passed, bad().note) == (1, "exit status 1")
+    good, bad = finish()
+    assert (good.passed, bad.note) == (1, "exit status 1")
     said = capfd.readouterr().out
     assert said.index("=== good") < said.index("The Zen of Python") < said.index("=== bad") < said.index("No module")
 
@@ -105,16 +106,17 @@ def test_every_step_runs_and_is_recorded_though_the_first_fails(
         return steps.Result(name, 1, int(name == "lint"), skips)
 
     monkeypatch.setattr(steps, "command", fake)
-    monkeypatch.setattr(steps, "beside", lambda *arguments: lambda: fake(*arguments))
+    monkeypatch.setattr(steps, "beside", lambda given, _: lambda: [fake(name) for name in given])
     monkeypatch.setattr(steps, "pytest", fake)
     monkeypatch.setattr(notebooks, "pages", lambda chapters: [chapters / "serving" / "small.ipynb"])
     assert check.main([], tmp_path) == 1
-    assert done == ["lint", "format", "unit tests", "types", "page serving/small", "site", "site tests"]
+    before = ["lint", "format", "unit tests", "types", "compiled loops"]
+    assert done == [*before, "page serving/small", "site", "site tests"]
     said = capsys.readouterr().out
     assert "FAILED: lint" in said
     assert "skipped, 1: no browser" in said
     record = json.loads((tmp_path / "_build/records/tests.json").read_text())
-    assert (record["passed"], record["failed"], record["skipped"]) == (7, 1, 1)
+    assert (record["passed"], record["failed"], record["skipped"]) == (8, 1, 1)
     assert record["steps"][-1]["skips"] == [{"test": "t", "reason": "no browser"}]
     assert record["skips"] == record["steps"][-1]["skips"]
     assert record["pages"]["serving/small"]["passed"] == 1

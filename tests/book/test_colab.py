@@ -6,14 +6,15 @@ there after. The clone holds the work tree as it is, so that an uncommitted chan
 
 Torch and what it needs are hard-linked from the environment of the tests: 750 MB need not be written anew to find out
 that pip leaves them alone. One environment has an older numpy and matplotlib than ours and no transformers, the other
-the newest that there are; where these are ours, their metadata is made to name the next version, as pip reads no more.
+what Colab has and the newest of these two that there are; where these are ours, their metadata is made to name the next
+version, as pip reads no more.
 
 All pages in both environments take minutes: that is ``make colab``. In ``make test`` a page of three cells stands in
 for them, in the newer environment only.
 """
 
+import importlib
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
@@ -46,9 +47,10 @@ class Environment:
 
     def __init__(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
         self.python = folder / "bin" / "python"
         self.packages = next(folder.glob("lib/python*/site-packages"))
+        self.link("pip")  # sooner there than by ensurepip
 
     def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run its Python, without what this process hands down to find modules; pip compiles nothing ahead."""
@@ -67,14 +69,20 @@ class Environment:
         return done.stdout
 
     def versions(self) -> dict[str, str]:
-        return {found["name"].lower(): found["version"] for found in json.loads(self.pip("list", "--format=json"))}
+        importlib.invalidate_caches()  # pip was at work since
+        found = importlib.metadata.distributions(path=[str(self.packages)])
+        return {one.metadata["Name"].lower(): one.version for one in found}
 
     def link(self, *names: str) -> None:
-        """Install distributions of this environment, and what they need, by hard links."""
+        """Install distributions of this environment, and what they need, by hard links.
+
+        What Python compiled of them goes along: it is valid as long as the source has its time of change, and Python
+        replaces such a file as a whole, never in place.
+        """
         for name in sorted(needs(*names)):
             for file in importlib.metadata.distribution(name).files or []:
                 source = Path(str(file.locate()))
-                if ".." in file.parts or "__pycache__" in file.parts or not source.exists():
+                if ".." in file.parts or not source.exists():
                     continue
                 target = self.packages / file
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +138,8 @@ ONLY_COLAB = pytest.mark.skipif(not ALL_PAGES, reason="takes over a minute: run 
 def environment(request):
     folder = notebooks.ROOT / "_build" / f"colab-{request.param}"
     made = Environment(folder)
-    made.link("torch", *(["transformers"] if request.param == "newer" else []))
+    # What Colab has too goes into the newer one, so that pip need not fetch it.
+    made.link("torch", *(["transformers", "lightgbm", "pandas", "pyarrow", *OLDER] if request.param == "newer" else []))
     ours = {name: importlib.metadata.version(name) for name in OLDER}
     if request.param == "older":
         made.pip("install", "--quiet", *(f"{name}=={version}" for name, version in OLDER.items()))

@@ -1,13 +1,16 @@
 """``make run`` on notebooks of a few cells: what it writes, when it writes nothing, what a failure leaves behind."""
 
+import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,19 +26,35 @@ def make_run(root: Path, *arguments: str) -> int:
     return run.main(list(arguments), Book(root), root / "records")
 
 
-@pytest.fixture
-def page(make_page: Callable[..., Path], tmp_path: Path) -> Path:
-    package = tmp_path / "src" / "kb"
+def write_page(root: Path, name: str, sources: list[str]) -> Path:
+    """A notebook of code cells that were never run, as the fixture ``make_page`` writes it."""
+    path = root / "chapters" / "serving" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notebooks.write(path, nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def after_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A book of one page that was run; not to be changed."""
+    root = tmp_path_factory.mktemp("book")
+    package = root / "src" / "kb"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "part.py").write_text("ONE = 1\n")
-    return make_page("serving/small", ["from kb import runtime", "from kb import part", REPORT, FIGURE])
+    write_page(root, "small", ["from kb import runtime", "import kb.runtime\n\n1 + 1", REPORT, FIGURE])
+    assert make_run(root) == 0
+    return root
+
+
+@pytest.fixture
+def page(after_a_run: Path, tmp_path: Path) -> Path:
+    """The page in a copy of that book."""
+    shutil.copytree(after_a_run, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "chapters/serving/small.ipynb"
 
 
 def test_a_run_keeps_outputs_and_records_them(page: Path, tmp_path: Path) -> None:
-    text = page.read_text().replace("from kb import part", "1 + 1")
-    page.write_text(text)
-    assert make_run(tmp_path) == 0
     cells = notebooks.code_cells(notebooks.read(page))
     assert [cell.execution_count for cell in cells] == [1, 2, 3, 4]
     assert cells[1].outputs[0].data["text/plain"] == "2"
@@ -56,11 +75,7 @@ def test_a_run_keeps_outputs_and_records_them(page: Path, tmp_path: Path) -> Non
 def test_an_unchanged_page_is_not_run_and_a_changed_import_runs_it(
     page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = page.read_text().replace("from kb import part", "import importlib, kb.runtime")
-    page.write_text(text)
-    assert make_run(tmp_path) == 0
     first = page.read_bytes(), (tmp_path / "records/serving/small.json").read_bytes()
-    capsys.readouterr()
     assert make_run(tmp_path, "serving/small") == 0
     assert "0 of 1 pages run" in capsys.readouterr().out
     assert (page.read_bytes(), (tmp_path / "records/serving/small.json").read_bytes()) == first
@@ -72,12 +87,9 @@ def test_an_unchanged_page_is_not_run_and_a_changed_import_runs_it(
 
 
 def test_prose_may_change_without_a_run(page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page.write_text(page.read_text().replace("from kb import part", "print(2 + 2)"))
-    assert make_run(tmp_path) == 0
     nb = json.loads(page.read_text())
     nb["cells"].insert(0, {"cell_type": "markdown", "id": "new", "metadata": {}, "source": "three new words"})
     page.write_text(json.dumps(nb))
-    capsys.readouterr()
     assert make_run(tmp_path) == 0
     assert "up to date" in capsys.readouterr().out
     assert page.read_text() == notebooks.text(notebooks.read(page)), "the file is put in canonical form"
@@ -86,28 +98,33 @@ def test_prose_may_change_without_a_run(page: Path, tmp_path: Path, capsys: pyte
     assert record["words"] == 3
 
 
-def test_a_failing_cell_leaves_the_page_alone(
-    make_page: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bad = make_page("serving/bad", ["print(1)", "raise KeyError('lost')"])
-    good = make_page("serving/good", ["print(1)"])
+@pytest.fixture(scope="module")
+def after_a_failure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, str]:
+    """A book of a page that fails and one that does not, after a run; the bad page before; and what was said."""
+    root, said = tmp_path_factory.mktemp("book"), io.StringIO()
+    own_number = "import os\n\nwritten = open('{name}.pid', 'w').write(str(os.getpid()))"
+    bad = write_page(root, "bad", [own_number.format(name="bad"), "raise KeyError('lost')"])
+    write_page(root, "good", [own_number.format(name="good"), "1 + 1"])
     before = bad.read_bytes()
-    assert make_run(tmp_path) == 1
-    said = capsys.readouterr()
-    assert "serving/bad: cell 2 failed" in said.err
-    assert "KeyError: 'lost'" in said.err
-    assert "\x1b" not in said.err
-    assert bad.read_bytes() == before
-    assert not (tmp_path / "records/serving/bad.json").exists()
-    assert notebooks.code_cells(notebooks.read(good))[0].execution_count == 1, "the pages after it still run"
+    with contextlib.redirect_stderr(said):
+        assert make_run(root) == 1
+    return root, before, said.getvalue()
 
 
-def test_no_kernel_outlives_its_page(make_page: Callable[..., Path], tmp_path: Path) -> None:
-    for name, end in {"a_good": "1 + 1", "b_bad": "1 / 0"}.items():
-        make_page(f"serving/{name}", [f"import os\n\nopen('{name}.pid', 'w').write(str(os.getpid()))", end])
-    make_run(tmp_path)
-    pids = [int((tmp_path / f"chapters/serving/{name}.pid").read_text()) for name in ("a_good", "b_bad")]
-    for pid in pids:
+def test_a_failing_cell_leaves_the_page_alone(after_a_failure: tuple[Path, bytes, str]) -> None:
+    root, before, said = after_a_failure
+    assert "serving/bad: cell 2 failed" in said
+    assert "KeyError: 'lost'" in said
+    assert "\x1b" not in said
+    assert (root / "chapters/serving/bad.ipynb").read_bytes() == before
+    assert not (root / "records/serving/bad.json").exists()
+    good = notebooks.read(root / "chapters/serving/good.ipynb")
+    assert notebooks.code_cells(good)[0].execution_count == 1, "the pages after it still run"
+
+
+def test_no_kernel_outlives_its_page(after_a_failure: tuple[Path, bytes, str]) -> None:
+    for name in ("bad", "good"):
+        pid = int((after_a_failure[0] / f"chapters/serving/{name}.pid").read_text())
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
@@ -177,16 +194,18 @@ def test_a_record_that_is_no_record_is_named(tmp_path: Path) -> None:
     assert records.read(tmp_path / "y.json") is None
 
 
-@pytest.mark.parametrize("content", ["", "{}", "no notebook"])
-def test_a_file_that_is_no_notebook_is_named_and_stops_no_other_page(
-    content: str, make_page: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_files_that_are_no_notebooks_are_named_and_stop_no_other_page(
+    make_page: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = make_page("serving/good", ["1 + 1"])
-    good.with_name("broken.ipynb").write_text(content)
+    for name, content in {"braces": "{}", "empty": "", "words": "no notebook"}.items():
+        good.with_name(f"{name}.ipynb").write_text(content)
     assert make_run(tmp_path) == 1
     said = capsys.readouterr()
-    assert "broken.ipynb: not a notebook" in said.err
-    assert "1 of 2 pages run; left as they were after an error: serving/broken" in said.out
+    for name in ("braces", "empty", "words"):
+        assert f"{name}.ipynb: not a notebook" in said.err
+    left = "serving/braces, serving/empty, serving/words"
+    assert f"1 of 4 pages run; left as they were after an error: {left}" in said.out
 
 
 def test_pages_run_where_matplotlib_has_no_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kb.lm import DecoderLM, ModelConfig, generate
+from kb.serving import LLM
 from kb.serving.sampling_params import SamplingParams
 
 SIZES: dict[str, Any] = {
@@ -70,3 +71,9 @@ def model_maker() -> Callable[..., DecoderLM]:
 def answers() -> Callable[[DecoderLM, list[int], SamplingParams], list[list[int]]]:
     """:func:`answer`."""
     return answer
+
+
+@pytest.fixture(scope="module")
+def small(tiny: DecoderLM) -> LLM:
+    """A small engine for the tests of one module, which leave no request in it."""
+    return LLM(tiny, block_size=4, num_gpu_blocks_override=60, max_num_seqs=8)

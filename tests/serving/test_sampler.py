@@ -8,65 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from kb.lm import DecoderLM, generate
 from kb.lm.sampling import draw, process
-from kb.serving.logits_edits import SamplingRow, edit, edit_loop, forbidden
+from kb.serving.logits_edits import SamplingRow
 from kb.serving.sampler import Sampled, prompt_logprobs, row_generator, sample, sample_loop
 from kb.serving.sampling_params import SamplingParams
-
-V = 23
-TOKENS = st.integers(0, V - 1)
-PENALTIES = st.just(0.0) | st.floats(-2, 2)
-
-
-@st.composite
-def params(draws: st.DrawFn) -> SamplingParams:
-    """Any mixture of parameters that a sampler looks at."""
-    return SamplingParams(
-        temperature=draws(st.just(0.0) | st.floats(0.05, 2.0)),
-        top_k=draws(st.integers(-1, 30)),
-        top_p=draws(st.just(1.0) | st.floats(0.05, 1.0)),
-        min_p=draws(st.just(0.0) | st.floats(0.0, 1.0)),
-        repetition_penalty=draws(st.just(1.0) | st.floats(0.2, 3.0)),
-        presence_penalty=draws(PENALTIES),
-        frequency_penalty=draws(PENALTIES),
-        logit_bias=draws(st.none() | st.dictionaries(TOKENS, st.floats(-9, 9))),
-        allowed_token_ids=draws(st.none() | st.lists(TOKENS, min_size=8)),
-        stop_token_ids=draws(st.lists(TOKENS, max_size=2)),
-        min_tokens=draws(st.integers(0, 4)),
-        logprobs=draws(st.none() | st.integers(-1, 5)),
-    )
-
-
-@st.composite
-def sampling_rows(draws: st.DrawFn) -> SamplingRow:
-    """A row in any state, without its generator: that is made from the number that its prompt begins with."""
-    output = draws(st.lists(TOKENS, max_size=8))
-    bad = [[*output[len(output) - begun :], draws(TOKENS)] for begun in draws(st.sets(st.integers(0, 3)))]
-    prompt = draws(st.lists(TOKENS, min_size=1, max_size=5))
-    return SamplingRow(
-        draws(params()), prompt, output, None, eos_ids=draws(st.lists(TOKENS, max_size=2)), bad_words=bad
-    )
-
-
-def fresh(rows: list[SamplingRow]) -> list[SamplingRow]:
-    """The rows with generators at their beginning; a row's seed does not depend on where in the batch it is."""
-    seeds = [sum(row.prompt) * 1000 + len(row.output) for row in rows]
-    return [replace(row, generator=torch.Generator().manual_seed(seed)) for row, seed in zip(rows, seeds, strict=True)]
-
-
-def random_logits(R: int, seed: int, *, ties: bool = False) -> Tensor:
-    logits_RV = 3 * torch.randn(R, V, generator=torch.Generator().manual_seed(seed))
-    return logits_RV.round() if ties else logits_RV
-
-
-def told(results: list[Sampled | Exception]) -> list[Any]:
-    """Results that can be compared: errors by their text."""
-    return [str(one) if isinstance(one, Exception) else one for one in results]
+from tests.serving.sampling_rows import fresh, random_logits, sampling_rows, told
 
 
 @settings(max_examples=120, deadline=None)
@@ -130,15 +80,6 @@ def test_one_parameter_alone_has_its_effect_beside_a_row_without_it(options: dic
     assert results[0::2] != results[1::2]  # each pair has the same noise
 
 
-@settings(max_examples=150, deadline=None)
-@given(row=sampling_rows(), seed=st.integers(0, 999))
-def test_edits_equal_the_loop(row: SamplingRow, seed: int) -> None:
-    logits_V = random_logits(1, seed)[0]
-    before = logits_V.clone()
-    assert torch.equal(edit(logits_V, row), edit_loop(logits_V, row))
-    assert torch.equal(logits_V, before)
-
-
 @settings(max_examples=100, deadline=None)
 @given(row=sampling_rows(), seed=st.integers(0, 999))
 def test_the_five_parameters_of_kb_lm_are_its_own(row: SamplingRow, seed: int) -> None:
@@ -195,85 +136,6 @@ def test_draws_follow_the_edited_and_filtered_distribution() -> None:
     assert set(drawn) <= {0, 1, 2, 4}
     chi_squared = sum((drawn[v] - count * float(wanted_V[v])) ** 2 / (count * float(wanted_V[v])) for v in (0, 1, 2, 4))
     assert chi_squared < 16.3  # the 99.9 % point with 3 degrees of freedom
-
-
-@pytest.mark.parametrize(
-    ("asked", "output", "expected"),
-    [
-        # The definition of OpenAI's API, which vLLM follows: logit - count * frequency - (count > 0) * presence.
-        ({"frequency_penalty": 0.5}, [1, 1, 2], [2.0, 0.0, -0.5, -1.0]),
-        ({"presence_penalty": 0.5}, [1, 1, 2], [2.0, 0.5, -0.5, -1.0]),
-        ({"frequency_penalty": 0.5, "presence_penalty": -1.0}, [1, 1, 2], [2.0, 1.0, 0.5, -1.0]),
-        # Repetition looks at the prompt, here [0, 3], too: positive logits are divided, negative ones multiplied.
-        ({"repetition_penalty": 2.0}, [1], [1.0, 0.5, 0.0, -2.0]),
-        # The bias comes before the penalty: (2 + 2) / 2.
-        ({"repetition_penalty": 2.0, "logit_bias": {0: 2.0}}, [], [2.0, 1.0, 0.0, -2.0]),
-        ({"allowed_token_ids": [2, 3]}, [], [-torch.inf, -torch.inf, 0.0, -1.0]),
-        ({"allowed_token_ids": [2, 3], "logit_bias": {0: 9.0}}, [], [-torch.inf, -torch.inf, 0.0, -1.0]),
-        ({"min_tokens": 2, "stop_token_ids": [1]}, [0], [2.0, -torch.inf, 0.0, -torch.inf]),
-        ({"min_tokens": 2, "stop_token_ids": [1], "ignore_eos": True}, [0], [2.0, -torch.inf, 0.0, -torch.inf]),
-        ({"min_tokens": 2, "stop_token_ids": [1]}, [0, 0], [2.0, 1.0, 0.0, -1.0]),
-    ],
-)
-def test_edits_on_paper(asked: dict[str, Any], output: list[int], expected: list[float]) -> None:
-    row = SamplingRow(SamplingParams(temperature=0, **asked), [0, 3], output, eos_ids=[3])
-    assert edit(torch.tensor([2.0, 1.0, 0.0, -1.0]), row).tolist() == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "output", "expected"),
-    [
-        ([[4]], [], {4}),
-        ([[1, 2, 4]], [1, 2], {4}),
-        ([[1, 2, 4]], [2], set()),
-        ([[1, 2, 4]], [1, 2, 0], set()),
-        ([[1, 2, 4], [2, 5], [6]], [0, 1, 2], {4, 5, 6}),
-    ],
-)
-def test_bad_words_forbid_only_what_would_complete_them(
-    words: list[list[int]], output: list[int], expected: set[int]
-) -> None:
-    # A prompt that ends like a bad word begins does not count, as in vLLM.
-    assert forbidden(SamplingRow(SamplingParams(), [1, 2], output, bad_words=words)) == expected
-
-
-def test_logprobs_are_of_the_models_own_distribution() -> None:
-    logits_1V = torch.tensor([[1.0, 3.0, 2.0, 0.0]])
-    asked = SamplingParams(temperature=0, logprobs=2, allowed_token_ids=[0, 3])
-    [one] = sample(logits_1V, [SamplingRow(asked, [0], [])])
-    assert isinstance(one, Sampled)
-    logprobs_V = logits_1V[0].log_softmax(dim=-1)
-    assert one.logprob == float(logprobs_V[0])
-    # The chosen token, then the most likely two; its rank counts the tokens that the mask took away.
-    assert [(token, rank) for token, _, rank in one.top] == [(0, 3), (1, 1), (2, 2)]
-    assert [value for _, value, _ in one.top] == logprobs_V[[0, 1, 2]].tolist()
-
-
-def test_a_chosen_token_among_the_most_likely_is_not_told_twice() -> None:
-    logits_RV = torch.tensor([[1.0, 3.0, 2.0, 0.0]] * 3)
-    rows = [SamplingRow(SamplingParams(temperature=0, logprobs=count), [0], []) for count in (0, 2, -1)]
-    results = sample(logits_RV, rows)
-    assert [[(one.token, one.rank) for one in each.top] for each in results if isinstance(each, Sampled)] == [
-        [(1, 1)],
-        [(1, 1), (2, 2)],
-        [(1, 1), (2, 2), (0, 3), (3, 4)],
-    ]
-
-
-@settings(max_examples=60, deadline=None)
-@given(tokens=st.lists(TOKENS, min_size=1, max_size=6), count=st.integers(0, V), seed=st.integers(0, 999))
-def test_prompt_logprobs_by_sorting(tokens: list[int], count: int, seed: int) -> None:
-    logits_TV = random_logits(len(tokens), seed)
-    for token, logits_V, told_here in zip(tokens, logits_TV, prompt_logprobs(logits_TV, tokens, count), strict=True):
-        best_first = sorted(range(V), key=lambda v, logits_V=logits_V: -float(logits_V[v]))  # type: ignore[misc]
-        wanted = [token, *(one for one in best_first[:count] if one != token)]
-        assert [(one.token, one.rank) for one in told_here] == [(one, best_first.index(one) + 1) for one in wanted]
-        values = logits_V.log_softmax(dim=-1)[wanted]
-        torch.testing.assert_close(torch.tensor([one.logprob for one in told_here]), values)
-
-
-def test_the_rank_of_a_tied_token_counts_all_that_are_as_likely() -> None:
-    assert prompt_logprobs(torch.zeros(1, 4), [2], 0)[0][0].rank == 4
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
@@ -370,15 +232,3 @@ def test_16_bit_logits_are_sampled_in_float32() -> None:
     logits_RV = random_logits(3, 0).bfloat16()
     rows = [SamplingRow(SamplingParams(top_p=0.9, logprobs=1), [seed], []) for seed in range(3)]
     assert sample(logits_RV, fresh(rows)) == sample(logits_RV.float(), fresh(rows))
-
-
-@settings(max_examples=40, deadline=None)
-@given(rows=st.lists(sampling_rows(), min_size=1, max_size=4), seed=st.integers(0, 999))
-def test_what_is_forbidden_is_never_chosen(rows: list[SamplingRow], seed: int) -> None:
-    logits_RV = random_logits(len(rows), seed)
-    results = sample(logits_RV, fresh(rows))
-    assume(any(isinstance(one, Sampled) for one in results))
-    for one, row in zip(results, rows, strict=True):
-        if isinstance(one, Sampled):
-            assert one.token not in forbidden(row)
-            assert row.params.allowed_token_ids is None or one.token in row.params.allowed_token_ids

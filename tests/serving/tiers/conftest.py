@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kb.serving.tiers import DiskTier
+from tests.serving.tiers.storing import GatedDisk
 
 PAGE_SHAPE = (2, 4, 8)
 
@@ -36,3 +37,11 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[..., DiskTier]]:
     yield make
     for disk in opened:
         disk.close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[GatedDisk]:
+    """A disk of four pages, whose gate stands open until the test closes it."""
+    with GatedDisk(tmp_path / "pages", capacity_pages=4) as disk:
+        yield disk
+        disk.go.release(1000)
