@@ -4,9 +4,13 @@ Source: Friedman, Hastie and Tibshirani 2000, Additive Logistic Regression.
 Shapes: N rows, C classes.
 """
 
+import importlib.util
+import math
+
 import numpy as np
 
-from kb.gbdt.losses.loss import Loss, average, weighted
+from kb.gbdt.losses.exponential import exponential
+from kb.gbdt.losses.loss import Loss, average, exact_sum, weighted
 
 _NEVER = 1e-15  # a chance that stands for none
 
@@ -23,23 +27,25 @@ class Logistic(Loss):
 
     def start(self, targets_N: np.ndarray, weights_N: np.ndarray | None) -> np.ndarray:
         """The log-odds of the share of ones."""
-        share = np.clip(average(targets_N, weights_N), _NEVER, 1 - _NEVER)
-        return np.array([np.log(share / (1 - share))])
+        share = min(max(average(targets_N, weights_N), _NEVER), 1 - _NEVER)
+        return np.array([math.log(share / (1 - share))])
 
     def derivatives(
         self, scores_NC: np.ndarray, targets_N: np.ndarray, weights_N: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Probability less target; and probability times its counterpart."""
+        if importlib.util.find_spec("numba") is not None:
+            from kb.gbdt.losses import classification_numba
+
+            return classification_numba.logistic(scores_NC[:, 0], targets_N, weights_N)
         signs_N = np.where(targets_N > 0, 1.0, -1.0)[:, None]
-        with np.errstate(over="ignore"):
-            gradients_NC = -signs_N / (1.0 + np.exp(signs_N * scores_NC))
+        gradients_NC = -signs_N / (1.0 + exponential(signs_N * scores_NC))
         sizes_NC = np.abs(gradients_NC)
         return weighted(gradients_NC, sizes_NC * (1.0 - sizes_NC), weights_N)
 
     def predict(self, scores_NC: np.ndarray) -> np.ndarray:
         """The probabilities of 0 and of 1, [N, 2]."""
-        with np.errstate(over="ignore"):
-            ones_N = 1.0 / (1.0 + np.exp(-scores_NC[:, 0]))
+        ones_N = 1.0 / (1.0 + exponential(-scores_NC[:, 0]))
         return np.stack([1.0 - ones_N, ones_N], axis=1)
 
 
@@ -62,8 +68,13 @@ class Softmax(Loss):
 
     def start(self, targets_N: np.ndarray, weights_N: np.ndarray | None) -> np.ndarray:
         """The logarithms of the classes' shares."""
-        shares = np.array([average(targets_N == c, weights_N) for c in range(self.classes)])
-        return np.log(np.maximum(shares, _NEVER))
+        members = [targets_N == c for c in range(self.classes)]
+        if weights_N is None:
+            shares = [int(one_N.sum()) / len(targets_N) for one_N in members]
+        else:
+            total = exact_sum(weights_N)
+            shares = [exact_sum(weights_N[one_N]) / total for one_N in members]
+        return np.array([math.log(max(share, _NEVER)) for share in shares])
 
     def derivatives(
         self, scores_NC: np.ndarray, targets_N: np.ndarray, weights_N: np.ndarray | None
@@ -76,5 +87,9 @@ class Softmax(Loss):
 
     def predict(self, scores_NC: np.ndarray) -> np.ndarray:
         """The probabilities, [N, C]."""
-        exponentials_NC = np.exp(scores_NC - scores_NC.max(axis=1, keepdims=True))
-        return exponentials_NC / exponentials_NC.sum(axis=1, keepdims=True)
+        chances_NC = exponential(scores_NC - scores_NC.max(axis=1, keepdims=True))
+        sums_N = np.zeros(len(chances_NC))
+        for c in range(self.classes):  # one after the other, where NumPy's own sum has orders that depend on C
+            sums_N += chances_NC[:, c]
+        chances_NC /= sums_N[:, None]
+        return chances_NC

@@ -8,9 +8,13 @@ Sources: Friedman 2001, Greedy Function Approximation; Chen and Guestrin 2016, X
 Shapes: N rows, C trees a round (classes, else 1), L leaves.
 """
 
+import math
 from abc import ABC, abstractmethod
+from itertools import chain
 
 import numpy as np
+
+_BLOCK = 2**16  # numbers that are Python's at a time
 
 
 class Loss(ABC):
@@ -61,5 +65,13 @@ def weighted(
 
 
 def average(values_N: np.ndarray, weights_N: np.ndarray | None) -> float:
-    """The mean, weighted where there are weights."""
-    return float(np.average(values_N, weights=weights_N))
+    """The mean, weighted where there are weights; the same whatever the order of the rows."""
+    if weights_N is None:
+        return exact_sum(values_N) / len(values_N)
+    return exact_sum(values_N * weights_N) / exact_sum(weights_N)
+
+
+def exact_sum(values_N: np.ndarray) -> float:
+    """The sum, rounded once, so that it is the same in any order."""
+    blocks = (values_N[start : start + _BLOCK].tolist() for start in range(0, len(values_N), _BLOCK))
+    return math.fsum(chain.from_iterable(blocks))

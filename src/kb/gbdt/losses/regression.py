@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from kb.gbdt.losses.exponential import exponential
 from kb.gbdt.losses.loss import Loss, average, weighted
 
 
@@ -144,12 +145,12 @@ class Poisson(Loss):
         self, scores_NC: np.ndarray, targets_N: np.ndarray, weights_N: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean less count, and the mean, made larger."""
-        means_NC = np.exp(scores_NC)
-        return weighted(means_NC - targets_N[:, None], means_NC * math.exp(self.max_delta_step), weights_N)
+        means_NC = exponential(scores_NC)
+        return weighted(means_NC - targets_N[:, None], means_NC * exponential(self.max_delta_step), weights_N)
 
     def predict(self, scores_NC: np.ndarray) -> np.ndarray:
         """The mean."""
-        return np.exp(scores_NC[:, 0])
+        return exponential(scores_NC[:, 0])
 
 
 def percentile(values: np.ndarray, weights: np.ndarray | None, alpha: float) -> float:
