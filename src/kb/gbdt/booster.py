@@ -57,12 +57,13 @@ class Boosting:
         model: Its trees.
         scores_NC: Their sums, and the start.
         learning_rate: By what the trees to come are multiplied.
+        grown: How many rounds split anything.
     """
 
     def __init__(self, training: Training) -> None:
         N, C, loss = len(training.targets_N), training.loss.classes, training.loss
         self.training, self.learning_rate = training, training.learning_rate
-        self.model = Model(training.mappers, classes=C)
+        self.model, self.grown = Model(training.mappers, classes=C), 0
         if training.init_scores_NC is None:
             self._start_C = loss.start(training.targets_N, training.weights_N)
             self.scores_NC = np.tile(self._start_C, (N, 1))
@@ -71,22 +72,29 @@ class Boosting:
             self.scores_NC = training.init_scores_NC.copy()
 
     def step(self) -> list[Tree]:
-        """Fit the next round's trees to the derivatives of the loss; returns them."""
-        training, number = self.training, len(self.model.trees)
+        """Fit the next round's trees to the derivatives of the loss; returns them.
+
+        As in LightGBM, a tree that splits nothing says 0, and a round of such trees is not kept unless it is the first
+        one, which then says the start alone. The next round tries again: it may see other rows.
+        """
+        training = self.training
         derivatives = training.loss.derivatives(self.scores_NC, training.targets_N, training.weights_N)
         chosen_R, factors_N = np.arange(len(self.scores_NC), dtype=np.int32), None
         if training.rows is not None:
-            chosen_R, factors_N = training.rows.choose(number, *derivatives)
+            chosen_R, factors_N = training.rows.choose(self.grown, *derivatives)
         trees = []
         for c in range(training.loss.classes):
             columns = [values_NC[:, c] for values_NC in derivatives]
             if factors_N is not None:
                 columns = [values_N * factors_N for values_N in columns]
             tree = _tree(training, self.learning_rate, columns, self.scores_NC[:, c], chosen_R)
-            if number == 0:
+            if not self.model.trees:
                 tree.shift(self._start_C[c])
             trees.append(tree)
-        self.model.trees.append(trees)
+        splits = any(tree.leaves > 1 for tree in trees)
+        self.grown += splits
+        if splits or not self.model.trees:
+            self.model.trees.append(trees)
         return trees
 
 
@@ -97,6 +105,9 @@ def _tree(
     engine = training.engine
     open_F = np.ones(len(training.mappers), bool) if training.features is None else training.features()
     grown = grow(engine, training.mappers, engine.to_fixed_point(*derivatives), rows_R, open_F)
+    if grown.tree.leaves == 1:
+        grown.tree.leaf_value_L[:] = 0.0
+        return grown.tree
     if training.loss.renews:
         _renew(grown, engine, training.loss, training.targets_N - scores_N, training.weights_N)
     grown.tree.scale(learning_rate)

@@ -180,7 +180,7 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
         if self.colsample_bytree >= 1:
             return None
         useful = np.flatnonzero([mapper.bins > 1 for mapper in mappers])
-        count = max(int(len(useful) * self.colsample_bytree + 0.5), min(2, len(useful)))
+        count = max(int(len(useful) * self.colsample_bytree + 0.5), min(1, len(useful)))
         drawing = Drawing(seeds.features)
         drawing.sample(len(useful), count)  # LightGBM draws once before there is a tree
 

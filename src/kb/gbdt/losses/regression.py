@@ -56,7 +56,7 @@ class Quantile(Loss):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Signs, weighed; and ones, as there is no curvature."""
         above = scores_NC - targets_N[:, None] >= 0
-        gradients = np.where(above, np.float32(1 - self.alpha), np.float32(-self.alpha))
+        gradients = np.where(above, np.float32(1) - np.float32(self.alpha), -np.float32(self.alpha))
         return weighted(gradients, np.ones_like(gradients), weights_N)
 
     def renew(self, residuals_R: np.ndarray, weights_R: np.ndarray | None) -> float:

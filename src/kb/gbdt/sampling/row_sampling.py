@@ -52,8 +52,7 @@ class Bagging:
         if number % self.every == 0:
             sizes = [min(_BLOCK, self.rows - start) for start in range(0, self.rows, _BLOCK)]
             fractions = [drawing.fractions(size) for drawing, size in zip(self._drawings, sizes, strict=True)]
-            chosen_R = np.flatnonzero(np.concatenate(fractions).astype(np.float32) < np.float32(self.share))
-            self._chosen_R = chosen_R if len(chosen_R) else np.arange(self.rows)
+            self._chosen_R = np.flatnonzero(np.concatenate(fractions).astype(np.float32) < np.float32(self.share))
         return self._chosen_R, None
 
 
