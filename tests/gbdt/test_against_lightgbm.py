@@ -73,7 +73,7 @@ def test_one_tree_has_lightgbms_structure_and_twenty_have_its_predictions(kind: 
     for model in (ours, theirs):
         model.fit(values, target, categorical_feature=[6])
     dumped = theirs.booster_.dump_model()["tree_info"][0]["tree_structure"]
-    assert structure(ours._model.trees[0][0]) == their_structure(dumped)
+    assert structure(ours.model_.trees[0][0]) == their_structure(dumped)
     for model in (ours, theirs):
         model.set_params(learning_rate=0.1, n_estimators=20).fit(values, target, categorical_feature=[6])
     close(raw(ours, values), raw(theirs, values))
@@ -140,7 +140,7 @@ def test_classes_are_lightgbms(classes: int) -> None:
         model.fit(values, labels)
     np.testing.assert_array_equal(ours.classes_, theirs.classes_)
     dumped = theirs.booster_.dump_model()["tree_info"]
-    for place, tree in enumerate(ours._model.trees[0]):
+    for place, tree in enumerate(ours.model_.trees[0]):
         assert structure(tree) == their_structure(dumped[place]["tree_structure"])
     share = 1.0 if classes == 2 else 0.9  # trees of small weights have many ties
     close(raw(ours, values), raw(theirs, values), share=share)

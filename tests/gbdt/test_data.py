@@ -51,6 +51,12 @@ def test_flights() -> None:
     assert X.loc[0, "weekday"] == 1  # New Year's Day of 2013 was a Tuesday
 
 
+def test_flights_with_their_departure_delay() -> None:
+    X, delays = data.flights(departure_delay=True)
+    assert X.shape == (327_346, 27)
+    assert np.corrcoef(X["dep_delay"], delays)[0, 1] == pytest.approx(0.915, abs=1e-3)
+
+
 @pytest.mark.parametrize("missing", ["pandas", "pyarrow"])
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setitem(sys.modules, missing, None)

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kb.gbdt.sampling.drawing import INCREMENT, MASK, MULTIPLIER, Drawing
 
@@ -26,6 +28,20 @@ def test_a_sample_is_in_order_and_without_repetition(total: int, count: int) -> 
         assert ((chosen >= 0) & (chosen < total)).all()
         assert len(chosen) == count
         np.testing.assert_array_equal(chosen, Drawing(seed).sample(total, count))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 3000), st.data())
+def test_a_compiled_pass_is_the_loop_and_leaves_the_same_state(seed: int, total: int, data: st.DataObject) -> None:
+    pytest.importorskip("numba")
+    from kb.gbdt.sampling import drawing_numba
+
+    count = data.draw(st.integers(1, total - 1))
+    loop = Drawing(seed)
+    wanted = loop.one_pass_loop(total, count)
+    chosen, state = drawing_numba.one_pass(seed, total, count)
+    np.testing.assert_array_equal(chosen, wanted)
+    assert (chosen.dtype, state) == (wanted.dtype, loop.state)
 
 
 def test_each_place_is_drawn_as_often_as_any_other() -> None:

@@ -6,24 +6,33 @@ import numpy as np
 import pytest
 
 from kb.gbdt.binning.bins import Bins, to_bins
-from kb.gbdt.binning.mapper import find_mappers
+from kb.gbdt.binning.mapper import Mapper, find_mappers
 from kb.gbdt.growing.engine import NumpyEngine
 from kb.gbdt.growing.engine_numba import NumbaEngine
 from kb.gbdt.growing.fixed_point import FixedPoint, to_fixed_point
+from kb.gbdt.growing.grower import grow
 from kb.gbdt.growing.histogram import histogram_loop
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import NO_SPLIT, Split, Sums
 
 
-def data(seed: int, rows: int = 400, *, max_bin: int = 30, missing: float = 0.1) -> tuple[Bins, FixedPoint]:
+def data(seed: int, rows: int = 400, **options: Any) -> tuple[Bins, FixedPoint]:
+    bins, fixed, _ = data_and_mappers(seed, rows, **options)
+    return bins, fixed
+
+
+def data_and_mappers(
+    seed: int, rows: int, *, max_bin: int = 30, missing: float = 0.1
+) -> tuple[Bins, FixedPoint, list[Mapper]]:
     generator = np.random.default_rng(seed)
     values = np.round(generator.standard_normal((rows, 6)), 1)
     values[generator.random(values.shape) < missing] = np.nan
     values[:, 4] = generator.integers(0, 2, rows)
     values[:, 5] = generator.integers(0, 12, rows)
-    bins = to_bins(values, find_mappers(values, max_bin=max_bin, categorical=[5]))
+    mappers = find_mappers(values, max_bin=max_bin, categorical=[5])
+    bins = to_bins(values, mappers)
     gradients = generator.standard_normal(rows).astype(np.float32) + np.nan_to_num(values[:, 0]).astype(np.float32)
-    return bins, to_fixed_point(gradients, generator.uniform(0.1, 1, rows).astype(np.float32))
+    return bins, to_fixed_point(gradients, generator.uniform(0.1, 1, rows).astype(np.float32)), mappers
 
 
 def engines(bins: Bins, monotone: Any = None, **rules: Any) -> list[NumpyEngine]:
@@ -137,3 +146,21 @@ def test_scores_get_the_value_of_their_leaf() -> None:
         wanted = np.empty(100)
         wanted[engine.order_R] = [2.0] * 40 + [1.0] + [3.0] * 59
         np.testing.assert_array_equal(scores, wanted)
+
+
+@pytest.mark.parametrize("max_bin", [30, 300])
+def test_scores_of_rows_that_were_left_out_get_the_value_of_the_leaf_they_come_to(max_bin: int) -> None:
+    bins, fixed, mappers = data_and_mappers(9, 1200, max_bin=max_bin)
+    generator = np.random.default_rng(2)
+    rows, start = np.flatnonzero(generator.random(1200) < 0.4), generator.standard_normal(1200)
+    found = []
+    for engine in engines(bins, min_child_samples=3, num_leaves=20, min_data_per_group=5, cat_smooth=1.0):
+        grown = grow(engine, mappers, fixed, rows, np.ones(6, bool))
+        scores = start.copy()
+        engine.add_to_all(scores, grown.tree)
+        order = engine.order_R
+        for leaf, (first, last) in enumerate(zip(grown.starts_L, grown.stops_L, strict=True)):
+            inside = order[first:last]
+            np.testing.assert_array_equal(scores[inside], start[inside] + grown.tree.leaf_value_L[leaf])
+        found.append(scores.tobytes())
+    assert len(set(found)) == 1

@@ -47,6 +47,19 @@ def test_it_stops_where_lightgbm_stops_with_the_same_numbers(kind: str, seed: in
     same(ours, theirs, others)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("several", [False, True])
+def test_sets_as_two_arguments_are_watched_as_lightgbm_does(several: bool) -> None:
+    values, target = data(5)
+    others, their_target = data(105, 1000)
+    tables, targets = ((others, values), (their_target, target)) if several else (others, their_target)
+    ours, theirs = pair("numbers", learning_rate=0.3, num_leaves=7, n_estimators=60)
+    for model in (ours, theirs):
+        model.fit(values, target, eval_X=tables, eval_y=targets, eval_metric=["l1"])
+    assert list(ours.evals_result_) == list(theirs.evals_result_)
+    same(ours, theirs, others)
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "first metric": {"first_metric_only": True},
     "a margin": {"min_delta": 0.002},
@@ -127,6 +140,11 @@ SETS = [(GOOD[:20] + 0.0, TARGET[:20])]
     [
         ({}, {"eval_set": 5}, "eval_set must be a list of pairs"),
         ({}, {"eval_set": [GOOD]}, "eval_set must be a list of pairs"),
+        ({}, {"eval_X": GOOD}, "eval_X and eval_y must be given together"),
+        ({}, {"eval_y": TARGET}, "eval_X and eval_y must be given together"),
+        ({}, {"eval_X": (GOOD,), "eval_y": TARGET}, "both be tuples, or neither"),
+        ({}, {"eval_X": (GOOD, GOOD), "eval_y": (TARGET,)}, "equally long, got 2 and 1"),
+        ({}, {"eval_X": GOOD, "eval_y": TARGET, "eval_set": [(GOOD, TARGET)]}, "got both"),
         ({}, {"eval_set": [(GOOD[:, :2], TARGET)]}, r"eval_set\[0\].*2 features"),
         ({}, {"eval_set": [(GOOD[:0], TARGET[:0])]}, r"eval_set\[0\].*0 sample"),
         ({}, {"eval_set": [(GOOD[:20], TARGET)]}, r"eval_set\[0\].*inconsistent"),

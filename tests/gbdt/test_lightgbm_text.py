@@ -114,7 +114,7 @@ def test_lightgbm_uses_the_trees_as_its_own(tmp_path: Path) -> None:
         np.testing.assert_allclose(booster.feature_importance(kind), importances, rtol=1e-6)
     assert booster.num_trees() == 8
     frame = booster.trees_to_dataframe()
-    leaves = np.concatenate([tree.leaf_count_L for trees in model._model.trees for tree in trees])
+    leaves = np.concatenate([tree.leaf_count_L for trees in model.model_.trees for tree in trees])
     assert sorted(frame[frame.left_child.isna()]["count"].tolist()) == sorted(leaves.tolist())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

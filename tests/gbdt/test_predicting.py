@@ -55,7 +55,7 @@ def test_scores_and_leaves_of_some_rounds_are_lightgbms(classes: int) -> None:
 def test_the_leaves_sum_to_the_scores() -> None:
     model, _, new = fitted(3)
     leaves = model.predict(new, pred_leaf=True)
-    trees = [tree for round_ in model._model.trees for tree in round_]
+    trees = [tree for round_ in model.model_.trees for tree in round_]
     said = np.stack([tree.leaf_value_L[leaves[:, place]] for place, tree in enumerate(trees)])
     sums = said.reshape(-1, 3, len(new)).sum(axis=0).T
     np.testing.assert_allclose(sums, model.decision_function(new), rtol=1e-12, atol=1e-12)

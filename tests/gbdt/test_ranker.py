@@ -69,7 +69,7 @@ def test_trees_predictions_and_ndcg_are_lightgbms(seed: int, name: str, weighted
             categorical_feature=[5],
         )
     dumped = [tree["tree_structure"] for tree in theirs.booster_.dump_model()["tree_info"]]
-    assert structure(ours._model.trees[0][0]) == their_structure(dumped[0])
+    assert structure(ours.model_.trees[0][0]) == their_structure(dumped[0])
     np.testing.assert_allclose(ours.predict(values), theirs.predict(values), rtol=1e-9, atol=1e-9)
     found = theirs.evals_result_["training"]
     assert list(ours.evals_result_["training"]) == list(found) == ["ndcg@1", "ndcg@5", "ndcg@10"]
@@ -206,6 +206,7 @@ GOOD, LABELS = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) 
         ({"sigmoid": 0.0}, {}, "sigmoid"),
         ({"objective": "rank_xendcg"}, {}, "objective"),
         ({}, {"eval_set": [(GOOD + 0, LABELS)]}, "eval_group"),
+        ({}, {"eval_X": GOOD + 0, "eval_y": LABELS}, "eval_group"),
         ({}, {"eval_set": [(GOOD + 0, LABELS)], "eval_group": []}, "eval_group"),
         ({}, {"eval_set": [(GOOD + 0, LABELS)], "eval_group": [[20]]}, r"eval_set\[0\].*eval_group must sum"),
         ({}, {"eval_set": [(GOOD, LABELS + 29)], "eval_group": [[60]]}, r"eval_set\[0\].*0 to 30"),

@@ -212,7 +212,7 @@ def test_no_signed_tree_leads_astray(name: str, place: int, value: int) -> None:
     except ValueError:
         return
     leaves = back.predict(table(1, 50)[0], pred_leaf=True)
-    assert ((leaves >= 0) & (leaves < [tree.leaves for trees in back._model.trees for tree in trees])).all()
+    assert ((leaves >= 0) & (leaves < [tree.leaves for trees in back.model_.trees for tree in trees])).all()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_leaf_by_leaf_is_coalition_by_coalition(seed: int, leaves: int, depth: i
     values, target = table(seed, 300)
     options = {"num_leaves": leaves, "max_depth": depth, "min_data_per_group": 5, "cat_smooth": 1.0}
     model = GBDTRegressor(n_estimators=1, learning_rate=1.0, min_child_samples=3, n_jobs=1, **options)
-    found = model.fit(values, target, categorical_feature=[5])._model
+    found = model.fit(values, target, categorical_feature=[5]).model_
     fast = shap_numba.contributions(found, values[:4], 1)[:, 0]
     for row in range(4):
         slow = shap.contributions_by_coalitions(found.trees[0][0], values[row], missing_of(found))
@@ -86,7 +86,7 @@ def check_against_lightgbm(model: Any, values: np.ndarray) -> None:
         found = model.predict(values, pred_contrib=True, **some)
         np.testing.assert_allclose(found, booster.predict(values, pred_contrib=True, **some), rtol=1e-9, atol=1e-9)
         scores = model.predict(values, raw_score=True, **some)
-        sums = found.reshape(len(values), model._model.classes, -1).sum(axis=2)
+        sums = found.reshape(len(values), model.model_.classes, -1).sum(axis=2)
         np.testing.assert_allclose(sums.reshape(scores.shape), scores, rtol=1e-12, atol=1e-12)
 
 
@@ -136,10 +136,10 @@ def test_the_rule_gives_each_size_of_a_coalition_its_weight(players: int) -> Non
 
 def test_long_paths_keep_their_digits() -> None:
     model, values = chain(60)
-    assert max(len(path.features_M) for path in shap.paths_of(model._model.trees[0][0])) == 60
+    assert max(len(path.features_M) for path in shap.paths_of(model.model_.trees[0][0])) == 60
     found = model.predict(values, pred_contrib=True)
     np.testing.assert_allclose(found.sum(axis=1), model.predict(values), rtol=0, atol=1e-11)
-    assert shap.contributions(model._model, values)[:, 0].tobytes() == found.tobytes()
+    assert shap.contributions(model.model_, values)[:, 0].tobytes() == found.tobytes()
     theirs = lightgbm.Booster(model_str=model.to_lightgbm_text()).predict(values, pred_contrib=True)
     assert np.abs(np.asarray(theirs).sum(axis=1) - model.predict(values)).max() > 1e-3  # UNWIND has lost them
 
@@ -150,7 +150,7 @@ def test_numpy_and_numba_give_the_same_bytes_with_any_number_of_threads(features
     values = generator.standard_normal((5000, features))
     values[generator.random(values.shape) < 0.1] = np.nan
     target = np.nan_to_num(values).sum(axis=1)
-    model = GBDTRegressor(n_estimators=2, num_leaves=100, min_child_samples=2).fit(values, target)._model
+    model = GBDTRegressor(n_estimators=2, num_leaves=100, min_child_samples=2).fit(values, target).model_
     wanted = shap.contributions(model, values).tobytes()
     assert {shap_numba.contributions(model, values, threads).tobytes() for threads in (1, 2)} == {wanted}
 
@@ -158,4 +158,4 @@ def test_numpy_and_numba_give_the_same_bytes_with_any_number_of_threads(features
 def test_the_reference_refuses_too_many_features() -> None:
     model, values = chain(17)
     with pytest.raises(ValueError, match="at most 16 features to try all coalitions, got 17"):
-        shap.contributions_by_coalitions(model._model.trees[0][0], values[0], missing_of(model._model))
+        shap.contributions_by_coalitions(model.model_.trees[0][0], values[0], missing_of(model.model_))

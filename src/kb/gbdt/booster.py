@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kb.gbdt.binning.bins import Bins
 from kb.gbdt.binning.mapper import Mapper
 from kb.gbdt.growing.engine import NumpyEngine
 from kb.gbdt.growing.grower import Grown, grow
 from kb.gbdt.losses.loss import Loss
-from kb.gbdt.prediction.leaves import leaf_of_bins
 from kb.gbdt.sampling.row_sampling import RowSampling
 from kb.gbdt.tree import Model, Tree
 
@@ -27,8 +25,7 @@ class Training:
     """What boosting is given.
 
     Attributes:
-        bins: The training data.
-        mappers: How it was put in bins.
+        mappers: How the training data were put in bins.
         targets_N: What is to be predicted.
         loss: Of the scores.
         engine: What grows the trees.
@@ -39,7 +36,6 @@ class Training:
         features: Gives the features of the next tree as a mask; None for all.
     """
 
-    bins: Bins
     mappers: list[Mapper]
     targets_N: np.ndarray
     loss: Loss
@@ -78,7 +74,7 @@ class Boosting:
         """Fit the next round's trees to the derivatives of the loss; returns them."""
         training, number = self.training, len(self.model.trees)
         derivatives = training.loss.derivatives(self.scores_NC, training.targets_N, training.weights_N)
-        chosen_R, factors_N = np.arange(len(self.scores_NC)), None
+        chosen_R, factors_N = np.arange(len(self.scores_NC), dtype=np.int32), None
         if training.rows is not None:
             chosen_R, factors_N = training.rows.choose(number, *derivatives)
         trees = []
@@ -104,7 +100,10 @@ def _tree(
     if training.loss.renews:
         _renew(grown, engine, training.loss, training.targets_N - scores_N, training.weights_N)
     grown.tree.scale(learning_rate)
-    _add(grown, engine, training.bins, scores_N, len(rows_R) < len(scores_N))
+    if len(rows_R) < len(scores_N):
+        engine.add_to_all(scores_N, grown.tree)
+    else:
+        engine.add(scores_N, grown.tree.leaf_value_L, grown.starts_L, grown.stops_L)
     return grown.tree
 
 
@@ -117,11 +116,3 @@ def _renew(
         rows_R = order_R[start:stop]
         weights_R = None if weights_N is None else weights_N[rows_R]
         grown.tree.leaf_value_L[leaf] = loss.renew(residuals_N[rows_R], weights_R)
-
-
-def _add(grown: Grown, engine: NumpyEngine, bins: Bins, scores_N: np.ndarray, some_left_out: bool) -> None:
-    """Add what the tree says to the scores of all rows, those that it did not see included."""
-    if some_left_out:
-        scores_N += grown.tree.leaf_value_L[leaf_of_bins(grown.tree, bins)]
-    else:
-        engine.add(scores_N, grown.tree.leaf_value_L, grown.starts_L, grown.stops_L)

@@ -52,12 +52,16 @@ def kdd04() -> tuple[Any, np.ndarray, np.ndarray]:
 
 
 @cache
-def flights() -> tuple[Any, np.ndarray]:
+def flights(departure_delay: bool = False) -> tuple[Any, np.ndarray]:
     """Flights from New York: a frame [327346, 26], and the delay on arrival in minutes, [N].
 
     The frame has what is known before a flight leaves: its schedule, the weather of its hour at its airport and its
     aeroplane, of which many are not known; six columns are categories. Flights that never arrived are left out.
     Errors as of :func:`california`.
+
+    Args:
+        departure_delay: Add the column "dep_delay", the delay in minutes with which a flight left: what nobody knows
+            who is to foretell, so that it shows what leakage looks like.
     """
     frame = _pickled("flights").dropna(subset=["arr_delay"])
     weather = _pickled("weather")[["origin", "time_hour", *_WEATHER]].drop_duplicates(["origin", "time_hour"])
@@ -65,7 +69,7 @@ def flights() -> tuple[Any, np.ndarray]:
     frame = frame.merge(weather, how="left", on=["origin", "time_hour"]).merge(planes, how="left", on="tailnum")
     frame["weekday"] = _pandas().to_datetime(frame["time_hour"]).dt.day_of_week
     delays = frame["arr_delay"].to_numpy()
-    known_later = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
+    known_later = ["dep_time", "arr_time", "arr_delay", "air_time"] + ([] if departure_delay else ["dep_delay"])
     frame = frame.drop(columns=["rownames", "year", "flight", "time_hour", *known_later])
     return _categories(frame), delays
 

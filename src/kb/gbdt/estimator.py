@@ -116,7 +116,6 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
         )
         bins = to_bins(values_NF, mappers, threads)
         training = Training(
-            bins,
             mappers,
             targets_N,
             loss,
@@ -134,7 +133,7 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
         return engine_for(self.device_type, bins, parameters, monotone_F, threads)
 
     def _keep(self, trained: Trained, loss: Loss) -> None:
-        self._model: Model = trained.model
+        self.model_: Model = trained.model
         self._loss = loss
         self.evals_result_, self.best_score_ = trained.evals_result, trained.best_score
         self.best_iteration_ = trained.best_iteration

@@ -50,6 +50,9 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
         eval_metric: Any = None,
         categorical_feature: Any = "auto",
         callbacks: Sequence[Callable[..., None]] | None = None,
+        *,
+        eval_X: Any = None,
+        eval_y: Any = None,
     ) -> Self:
         """Fit the trees.
 
@@ -66,6 +69,8 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
                 value and whether more is better, or a list of these; the loss's own is judged by in any case.
             categorical_feature: Places or names of features without an order; "auto" takes a frame's categories.
             callbacks: Called before or after each round; see :mod:`kb.gbdt.evaluating.callbacks`.
+            eval_X: In the place of ``eval_set``, a table or a tuple of tables, as LightGBM has it since 4.7.
+            eval_y: The targets of that table, or a tuple of the targets of each.
 
         Raises:
             ValueError: a parameter is out of range, or the data cannot be used.
@@ -82,6 +87,8 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
             eval_init_score=eval_init_score,
             eval_metric=eval_metric,
             callbacks=callbacks,
+            eval_X=eval_X,
+            eval_y=eval_y,
         )
         targets_N = targets_N.astype(np.float64)
         self._fit(values_NF, targets_N, self._chosen(), weights_N, init_score, categorical_feature, wishes)
@@ -118,6 +125,9 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
         eval_metric: Any = None,
         categorical_feature: Any = "auto",
         callbacks: Sequence[Callable[..., None]] | None = None,
+        *,
+        eval_X: Any = None,
+        eval_y: Any = None,
     ) -> Self:
         """Fit the trees; ``y`` holds at least two classes, of any kind. Otherwise as :meth:`GBDTRegressor.fit`."""
         values_NF, labels_N = self._checked(X, fit=True, y=y)
@@ -139,6 +149,8 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
             eval_init_score,
             eval_metric=self._for_classes(eval_metric),
             callbacks=callbacks,
+            eval_X=eval_X,
+            eval_y=eval_y,
         )
         targets_N = targets_N.astype(np.float64)
         self._fit(values_NF, targets_N, self._chosen(), weights_N, init_score, categorical_feature, wishes)

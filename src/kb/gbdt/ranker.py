@@ -46,6 +46,9 @@ class GBDTRanker(GBDTEstimator):
         eval_at: Sequence[int] = (1, 2, 3, 4, 5),
         categorical_feature: Any = "auto",
         callbacks: Sequence[Callable[..., None]] | None = None,
+        *,
+        eval_X: Any = None,
+        eval_y: Any = None,
     ) -> Self:
         """Fit the trees; as :meth:`kb.gbdt.GBDTRegressor.fit`, and with queries.
 
@@ -59,22 +62,11 @@ class GBDTRanker(GBDTEstimator):
         """
         values_NF, labels_N = self._checked(X, fit=True, y=y, y_numeric=True)
         labels_N, groups_Q = labels_N.astype(np.float64), checked_groups(group, len(values_NF))
-        if eval_set is not None and eval_group is None:
-            raise ValueError("eval_group must say how many rows each query of each eval_set has, got None")
+        if eval_group is None and not (eval_set is None and eval_X is None):
+            raise ValueError("eval_group must say how many rows each query of each set has, got None")
         weights_N = weights_of(sample_weight, values_NF)
-        wishes = Wishes(
-            X,
-            y,
-            eval_set,
-            eval_names,
-            eval_sample_weight,
-            eval_init_score=eval_init_score,
-            eval_group=eval_group,
-            eval_metric=eval_metric,
-            eval_at=eval_at,
-            label_gain=self.label_gain,
-            callbacks=callbacks,
-        )
+        evaluated = eval_set, eval_names, eval_sample_weight, None, eval_init_score, eval_group, eval_metric, eval_at
+        wishes = Wishes(X, y, *evaluated, self.label_gain, callbacks, eval_X, eval_y)
         loss = self._chosen(labels_N, groups_Q)
         self._fit(values_NF, labels_N, loss, weights_N, init_score, categorical_feature, wishes, groups_Q)
         if isinstance(loss, LambdaRank):

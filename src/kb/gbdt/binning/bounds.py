@@ -63,7 +63,8 @@ def close_bins(values_D: np.ndarray, counts_D: np.ndarray, most: int, least: int
     if len(values_D) <= most:
         return _one_bin_for_each(values_D, counts_D, least)
     most, large_D = _most_and_large(counts_D, most, least)
-    up_to_D, small_up_to_D = counts_D.cumsum(), np.where(large_D, 0, counts_D).cumsum()
+    # As floats, because a float is looked up in them, for which NumPy would turn all of them into floats each time.
+    up_to_D, small_up_to_D = counts_D.cumsum().astype(np.float64), np.where(large_D, 0, counts_D).cumsum()
     bins_left, small = most - int(large_D.sum()), int(small_up_to_D[-1])
     share = _share(small, bins_left)
     places = np.flatnonzero(large_D)

@@ -4,7 +4,7 @@ Numbers go by upper bounds, categories by a table in which frequent ones come fi
 bin of their own, the last, where the sample has any; elsewhere NaN counts as 0, as in LightGBM. A category that is
 unknown, rare, negative or missing goes to bin 0, which no split sends left.
 
-Shapes: N rows, S sampled rows, F features, B bins.
+Shapes: N rows, S sampled rows, F features, G of them that are sampled at once, B bins.
 """
 
 # Fields end in their shapes.
@@ -21,6 +21,7 @@ from kb.gbdt.sampling.drawing import Drawing
 
 HIGHEST = 1e300  # the bound that stands for infinity where one is written down
 KEPT_SHARE = 0.99  # of the rows, whose categories get bins
+_TOGETHER = 8  # features, whose values in a row lie in one or two cache lines, are sampled at once
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,11 @@ def find_mappers(
         seed: Of the sample, as LightGBM's ``data_random_seed``.
         threads: How many features are worked on at a time.
     """
-    rows = len(values_NF)
+    rows, features = values_NF.shape
     chosen = Drawing(seed).sample(rows, min(rows, sample))
 
-    def find(feature: int) -> Mapper:
-        values_N = values_NF[:, feature]
-        values_S = (values_N if len(chosen) == rows else values_N[chosen]).astype(np.float64)
+    def find(feature: int, values_S: np.ndarray) -> Mapper:
+        values_S = values_S.astype(np.float64)
         if feature in categorical:
             return find_categories(values_S, max_bin, min_data_in_bin)
         missing = np.isnan(values_S)
@@ -117,8 +117,13 @@ def find_mappers(
         bounds = upper_bounds(values_S[~missing] if has_missing else values_S, max_bin - has_missing, min_data_in_bin)
         return Numbers(bounds, has_missing)
 
+    mappers: list[Mapper] = []
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(find, range(values_NF.shape[1])))
+        for first in range(0, features, _TOGETHER):
+            some_NG = values_NF[:, first : first + _TOGETHER]
+            sample_SG = some_NG if len(chosen) == rows else some_NG[chosen]  # np.take would copy all rows first
+            mappers += pool.map(find, range(first, features), sample_SG.T)
+    return mappers
 
 
 def find_categories(values_S: np.ndarray, max_bin: int, min_data_in_bin: int) -> Categories:

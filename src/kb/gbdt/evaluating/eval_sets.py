@@ -37,6 +37,8 @@ class Wishes:
         eval_at: Where ``ndcg`` looks.
         label_gain: By which gains.
         callbacks: Called before and after each round.
+        eval_X: In the place of ``eval_set`` a table, or a tuple of tables.
+        eval_y: The targets of that table, or a tuple of the targets of each.
     """
 
     table: Any
@@ -51,6 +53,8 @@ class Wishes:
     eval_at: Sequence[int] = (1, 2, 3, 4, 5)
     label_gain: Any = None
     callbacks: Sequence[Callable[..., None]] | None = None
+    eval_X: Any = None  # noqa: N815 - as LightGBM's users write it
+    eval_y: Any = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def read(wishes: Wishes, reading: Reading) -> tuple[list[Watched], str]:
             scores or groups as sets.
         TypeError: a callback cannot be called.
     """
-    pairs = _pairs(wishes.eval_set)
+    pairs = _pairs(wishes)
     _check_counts(wishes, len(pairs))
     names = list(wishes.eval_names) if wishes.eval_names is not None else []
     own = [place for place, (table, target) in enumerate(pairs) if table is wishes.table and target is wishes.target]
@@ -95,7 +99,20 @@ def read(wishes: Wishes, reading: Reading) -> tuple[list[Watched], str]:
     return watched, train_name
 
 
-def _pairs(eval_set: Any) -> list[tuple[Any, Any]]:
+def _pairs(wishes: Wishes) -> list[tuple[Any, Any]]:
+    eval_set, eval_X, eval_y = wishes.eval_set, wishes.eval_X, wishes.eval_y
+    if (eval_X is None) != (eval_y is None):
+        raise ValueError("eval_X and eval_y must be given together")
+    if eval_X is not None:
+        if eval_set is not None:
+            raise ValueError("either eval_set or eval_X and eval_y can be given, got both")
+        if isinstance(eval_X, tuple) != isinstance(eval_y, tuple):
+            raise ValueError("eval_X and eval_y must both be tuples, or neither")
+        if not isinstance(eval_X, tuple):
+            return [(eval_X, eval_y)]
+        if len(eval_X) != len(eval_y):
+            raise ValueError(f"eval_X and eval_y must be equally long, got {len(eval_X)} and {len(eval_y)}")
+        return list(zip(eval_X, eval_y, strict=True))
     if eval_set is None:
         return []
     sets = [eval_set] if isinstance(eval_set, tuple) else eval_set

@@ -28,11 +28,10 @@ def to_document(estimator: Any) -> dict[str, Any]:
     Raises:
         TypeError: a parameter cannot be saved, as a loss of one's own.
     """
-    attributes = {
-        key: one for key, one in sorted(vars(estimator).items()) if key.endswith("_") and not key.startswith("_")
-    }
+    fitted = {key: one for key, one in sorted(vars(estimator).items()) if key.endswith("_") and key[0] != "_"}
+    attributes = {key: one for key, one in fitted.items() if key != "model_"}  # that one is all the rest
     parameters = estimator.get_params(deep=False)
-    model: Model = estimator._model
+    model: Model = estimator.model_
     return {
         "kind": type(estimator).__name__,
         "parameters": {key: encode(one, f"the parameter {key}") for key, one in parameters.items()},
@@ -73,7 +72,7 @@ def from_document(document: dict[str, Any], estimator_class: Any) -> Any:
         raise ValueError(f"a {kind} has no parameter {unknown[0]}")
     estimator = estimator_class(**parameters)
     for name, value in parts["attributes"].items():
-        if not name.endswith("_") or name.startswith("_") or hasattr(estimator_class, name):
+        if not name.endswith("_") or name.startswith("_") or name == "model_" or hasattr(estimator_class, name):
             raise ValueError(f"a {kind} cannot have the attribute {name}")
         setattr(estimator, name, decode(value, f"the attribute {name}"))
     estimator._loss = decode(parts["loss"], "the loss")
@@ -85,7 +84,7 @@ def from_document(document: dict[str, Any], estimator_class: Any) -> Any:
     if getattr(estimator, "n_features_in_", None) != len(mappers):
         raise ValueError(f"n_features_in_ must be {len(mappers)}, the number of mappers")
     estimator._columns = _columns(take(document, "columns", list, "the document"), mappers)
-    estimator._model = _model(take(document, "trees", list, "the document"), mappers, estimator._loss.classes)
+    estimator.model_ = _model(take(document, "trees", list, "the document"), mappers, estimator._loss.classes)
     _check_classes(estimator)
     return estimator
 

@@ -58,7 +58,7 @@ def to_text(estimator: Any) -> str:
         ValueError: a category is above 16 777 216, and LightGBM's set of bits would be too long.
         TypeError: a frame's categories are neither numbers nor strings, so that LightGBM would not find them again.
     """
-    model: Model = estimator._model
+    model: Model = estimator.model_
     names = feature_names(getattr(estimator, "feature_names_in_", None), len(model.mappers))
     flat = [tree for trees in model.trees for tree in trees]
     # A tree that the constant was added to is, as in LightGBM's files, no longer a multiple of one that was grown.

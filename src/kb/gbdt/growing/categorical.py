@@ -56,7 +56,8 @@ def _cuts(
 ) -> list[tuple[int, ...]]:
     """The groups that a cut of the sorted categories may send left, from the low end and from the high one."""
     used = np.flatnonzero(rows_B[1:] >= parameters.cat_smooth) + 1
-    says = histogram_B2[used, 0] * sums.unit_gradient / (hessian_B[used] + parameters.cat_smooth)
+    with np.errstate(invalid="ignore"):  # an empty category without smoothing says 0 / 0, and is sorted last
+        says = histogram_B2[used, 0] * sums.unit_gradient / (hessian_B[used] + parameters.cat_smooth)
     ordered = used[np.argsort(says, kind="stable")].tolist()
     most = min(parameters.max_cat_threshold, (len(ordered) + 1) // 2)
     groups = []

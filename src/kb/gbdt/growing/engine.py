@@ -14,6 +14,8 @@ from kb.gbdt.growing.fixed_point import FixedPoint, to_fixed_point
 from kb.gbdt.growing.histogram import histogram
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import NO_SPLIT, Shape, Split, Sums, best_thresholds
+from kb.gbdt.prediction.leaves import leaf_of_bins
+from kb.gbdt.tree import Tree
 
 
 class NumpyEngine:
@@ -46,6 +48,10 @@ class NumpyEngine:
         for value, start, stop in zip(values_L, starts_L, stops_L, strict=True):
             scores_N[self.order_R[start:stop]] += value
 
+    def add_to_all(self, scores_N: np.ndarray, tree: Tree) -> None:
+        """Add what a tree says to the scores of all rows, those included that it was not grown on."""
+        scores_N += tree.leaf_value_L[leaf_of_bins(tree, self.bins)]
+
     def histogram(self, start: int, stop: int) -> np.ndarray:
         """The histogram of the rows from one place to another, int64 [F, B, 2]."""
         rows_R = self.order_R[start:stop]
@@ -63,8 +69,7 @@ class NumpyEngine:
         by_category = {}
         for feature in self.categorical.tolist():
             if open_F[feature]:
-                bins = int(self.bins.bins_F[feature])
-                found = best_categories(histogram_FB2[feature, :bins], feature, sums, self.parameters)
+                found = self.division(histogram_FB2[feature, : self.bins.bins_F[feature]], feature, sums)
                 if found is not None:
                     by_category[feature] = found
             gain_F[feature] = by_category[feature].gain if feature in by_category else NO_SPLIT
@@ -90,6 +95,10 @@ class NumpyEngine:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The best threshold of each feature; see :func:`kb.gbdt.growing.splitting.best_thresholds`."""
         return best_thresholds(histogram_FB2, self.shape, sums, self.parameters)
+
+    def division(self, histogram_B2: np.ndarray, feature: int, sums: Sums) -> Split | None:
+        """The best split by categories; see :func:`kb.gbdt.growing.categorical.best_categories`."""
+        return best_categories(histogram_B2, feature, sums, self.parameters)
 
     def divide(self, split: Split, start: int, stop: int) -> int:
         """Put the rows that go left first, each side in the order in which it was; returns how many go left."""

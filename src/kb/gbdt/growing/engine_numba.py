@@ -3,11 +3,13 @@
 import numpy as np
 
 from kb.gbdt.binning.bins import Bins, aligned
-from kb.gbdt.growing import histogram_numba, rows_numba, splitting_numba
+from kb.gbdt.growing import categorical_numba, histogram_numba, rows_numba, splitting_numba
 from kb.gbdt.growing.engine import NumpyEngine
 from kb.gbdt.growing.fixed_point import FixedPoint
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import Split, Sums
+from kb.gbdt.prediction.leaves import left_bins
+from kb.gbdt.tree import Tree
 
 
 class NumbaEngine(NumpyEngine):
@@ -29,6 +31,7 @@ class NumbaEngine(NumpyEngine):
         self.spare_N = np.empty(N, np.int32)
         self.counts_V = np.zeros(threads, np.int64)
         self.search = splitting_numba.Search(self.shape, parameters)
+        self.divisions = categorical_numba.Divisions(parameters)
 
     def to_fixed_point(self, gradients_N: np.ndarray, hessians_N: np.ndarray) -> FixedPoint:
         """The derivatives as integers; see :func:`kb.gbdt.growing.fixed_point.to_fixed_point`."""
@@ -44,6 +47,11 @@ class NumbaEngine(NumpyEngine):
         """Add the value of each leaf to the scores of its rows, which lie from one place of the order to another."""
         order = np.argsort(starts_L)
         rows_numba.add(scores_N, self.order_R, values_L[order], stops_L[order], self.threads)
+
+    def add_to_all(self, scores_N: np.ndarray, tree: Tree) -> None:
+        """Add what a tree says to the scores of all rows, those included that it was not grown on."""
+        nodes = tree.feature_K, tree.left_K, tree.right_K, left_bins(tree, self.bins)
+        rows_numba.add_to_all(scores_N, self.bins.rows_NP, *nodes, tree.leaf_value_L)
 
     def histogram(self, start: int, stop: int) -> np.ndarray:
         """The histogram of the rows from one place to another, int64 [F, B, 2]."""
@@ -64,6 +72,10 @@ class NumbaEngine(NumpyEngine):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The best threshold of each feature; see :func:`kb.gbdt.growing.splitting.best_thresholds`."""
         return self.search.thresholds(histogram_FB2, sums)
+
+    def division(self, histogram_B2: np.ndarray, feature: int, sums: Sums) -> Split | None:
+        """The best split by categories; see :func:`kb.gbdt.growing.categorical.best_categories`."""
+        return self.divisions.best(histogram_B2, feature, sums)
 
     def divide(self, split: Split, start: int, stop: int) -> int:
         """Put the rows that go left first, each side in the order in which it was; returns how many go left."""

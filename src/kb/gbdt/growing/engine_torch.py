@@ -56,10 +56,13 @@ class TorchEngine(NumpyEngine):
             kernel = device.type == "cuda" and importlib.util.find_spec("triton") is not None
         self.rows_NF = self.columns_FN.T.contiguous() if kernel else None
         self.search: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = super().thresholds
+        self.best_division: Callable[[np.ndarray, int, Sums], Split | None] = super().division
         if importlib.util.find_spec("numba") is not None:
+            from kb.gbdt.growing.categorical_numba import Divisions
             from kb.gbdt.growing.splitting_numba import Search
 
             self.search = Search(self.shape, parameters).thresholds
+            self.best_division = Divisions(parameters).best
 
     @property
     def order_R(self) -> np.ndarray:  # noqa: N802 - as the other engines have it
@@ -120,6 +123,10 @@ class TorchEngine(NumpyEngine):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The best threshold of each feature; see :func:`kb.gbdt.growing.splitting.best_thresholds`."""
         return self.search(histogram_FB2, sums)
+
+    def division(self, histogram_B2: np.ndarray, feature: int, sums: Sums) -> Split | None:
+        """The best split by categories; see :func:`kb.gbdt.growing.categorical.best_categories`."""
+        return self.best_division(histogram_B2, feature, sums)
 
     def divide(self, split: Split, start: int, stop: int) -> int:
         """Put the rows that go left first, each side in the order in which it was; returns how many go left."""

@@ -64,6 +64,17 @@ def add(scores_N, order_R, values_L, stops_L, threads):
 
 
 @njit(parallel=True, **FLAGS)
+def add_to_all(scores_N, rows_NP, feature_K, left_K, right_K, left_KB, values_L):
+    """Send each row down a tree by its bins, and add the value of its leaf to its score."""
+    for row in prange(len(scores_N)):
+        node = np.int64(0 if len(feature_K) else -1)
+        while node >= 0:
+            goes_left = left_KB[node, rows_NP[row, feature_K[node]]]
+            node = np.int64(left_K[node] if goes_left else right_K[node])
+        scores_N[row] += values_L[-1 - node]
+
+
+@njit(parallel=True, **FLAGS)
 def divide(column_N, order_N, spare_N, start, stop, goes_left_B, counts_V):
     """Put the rows of order_N[start:stop] that go left first; returns how many these are."""
     V, R = len(counts_V), stop - start

@@ -27,6 +27,17 @@ class Rules(NamedTuple):
     reg_lambda: float
 
 
+def rules_of(parameters: TreeParameters) -> Rules:
+    """The rules that compiled loops read."""
+    return Rules(
+        parameters.min_child_samples,
+        float(parameters.min_child_weight),
+        float(parameters.min_split_gain),
+        float(parameters.reg_alpha),
+        float(parameters.reg_lambda),
+    )
+
+
 class Search:
     """:func:`kb.gbdt.growing.splitting.best_thresholds`, compiled.
 
@@ -37,13 +48,7 @@ class Search:
 
     def __init__(self, shape: Shape, parameters: TreeParameters) -> None:
         self.shape, self.constrained = shape, bool(shape.monotone_F.any())
-        self.rules = Rules(
-            parameters.min_child_samples,
-            float(parameters.min_child_weight),
-            float(parameters.min_split_gain),
-            float(parameters.reg_alpha),
-            float(parameters.reg_lambda),
-        )
+        self.rules = rules_of(parameters)
         F = len(shape.bins_F)
         self.found_F4, self.gain_F = np.zeros((F, 4), np.int64), np.zeros(F)
 
@@ -57,7 +62,8 @@ class Search:
 
 
 @njit(**FLAGS)
-def _worth(gradient, hessian, l1, l2):
+def worth(gradient, hessian, l1, l2):
+    """What a leaf with such sums is worth."""
     reduced = max(abs(gradient) - l1, 0.0)
     return reduced * reduced / (hessian + l2)
 
@@ -90,7 +96,7 @@ def _gain(left_g, left_h, sums, rules, monotone, constrained, needed):
             return NO_SPLIT
         gain = _worth_at(g_left, h_left, l1, l2, left) + _worth_at(g_right, h_right, l1, l2, right)
     else:
-        gain = _worth(g_left, h_left, l1, l2) + _worth(g_right, h_right, l1, l2)
+        gain = worth(g_left, h_left, l1, l2) + worth(g_right, h_right, l1, l2)
     gain -= needed
     return gain if gain > 0 else NO_SPLIT
 
@@ -124,7 +130,7 @@ def search(histogram_FB2, bins_F, missing_F, monotone_F, constrained, sums, rule
     """The best threshold of each feature: found_F4 has it, whether missing goes left, and the sums on the left."""
     hessian = sums.hessian * sums.unit_hessian + 2 * EPSILON
     factor = sums.rows / hessian
-    needed = _worth(sums.gradient * sums.unit_gradient, hessian, rules.reg_alpha, rules.reg_lambda)
+    needed = worth(sums.gradient * sums.unit_gradient, hessian, rules.reg_alpha, rules.reg_lambda)
     needed += rules.min_split_gain
     for feature in prange(len(bins_F)):
         sums_B2, monotone = histogram_FB2[feature], monotone_F[feature]

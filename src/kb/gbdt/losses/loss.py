@@ -61,7 +61,7 @@ def weighted(
     """Derivatives times the weights of their rows, as float32 [N, C]."""
     if weights_N is not None:
         gradients, hessians = gradients * weights_N[:, None], hessians * weights_N[:, None]
-    return gradients.astype(np.float32), hessians.astype(np.float32)
+    return gradients.astype(np.float32, copy=False), hessians.astype(np.float32, copy=False)
 
 
 def average(values_N: np.ndarray, weights_N: np.ndarray | None) -> float:

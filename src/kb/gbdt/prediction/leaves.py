@@ -53,20 +53,27 @@ def goes_left(tree: Tree, node_R: np.ndarray, value_R: np.ndarray, missing_F: np
     return left_R
 
 
+def left_bins(tree: Tree, bins: Bins) -> np.ndarray:
+    """For each node and bin of its feature, whether rows go left, bool [K, B]."""
+    left_KB = np.zeros((len(tree.feature_K), bins.width), bool)
+    for node, feature in enumerate(tree.feature_K):
+        if np.isnan(tree.threshold_K[node]):
+            left_KB[node, list(tree.categories[tree.bin_K[node]][0])] = True
+        else:
+            left_KB[node, : tree.bin_K[node] + 1] = True
+            if bins.missing_F[feature]:
+                left_KB[node, bins.bins_F[feature] - 1] = tree.missing_left_K[node]
+    return left_KB
+
+
 def leaf_of_bins(tree: Tree, bins: Bins) -> np.ndarray:
     """The leaf that each row of the training data comes to, int64 [N]."""
     N = bins.columns_FN.shape[1]
-    leaf_N = np.zeros(N, np.int64)
+    leaf_N, left_KB = np.zeros(N, np.int64), left_bins(tree, bins)
     waiting = [(0, np.arange(N))] if len(tree.feature_K) else []
     while waiting:
         node, rows = waiting.pop()
-        bin_R = bins.columns_FN[tree.feature_K[node], rows]
-        if np.isnan(tree.threshold_K[node]):
-            left = np.isin(bin_R, tree.categories[tree.bin_K[node]][0])
-        else:
-            left = bin_R <= tree.bin_K[node]
-            if bins.missing_F[tree.feature_K[node]]:
-                left[bin_R == bins.bins_F[tree.feature_K[node]] - 1] = tree.missing_left_K[node]
+        left = left_KB[node, bins.columns_FN[tree.feature_K[node], rows]]
         for child, chosen in ((tree.left_K[node], rows[left]), (tree.right_K[node], rows[~left])):
             if child < 0:
                 leaf_N[chosen] = -1 - child

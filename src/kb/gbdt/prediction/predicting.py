@@ -25,12 +25,12 @@ _ROWS_OF_A_THREAD = 8192  # with fewer, threads wait for each other longer than 
 
 
 class Predicting:
-    """The predicting half of an estimator, whose other half checks tables and fits ``_model`` and ``_loss``."""
+    """The predicting half of an estimator, whose other half checks tables and fits ``model_`` and ``_loss``."""
 
     n_jobs: int | None
     importance_type: str
     n_features_in_: int
-    _model: Model
+    model_: Model
     _loss: Loss
 
     if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Predicting:
         count = num_iteration or 0
         if num_iteration is None and first == 0:
             count = getattr(self, "best_iteration_", None) or 0
-        return self._model.part(first, count if count > 0 else len(self._model.trees))
+        return self.model_.part(first, count if count > 0 else len(self.model_.trees))
 
     @property
     def feature_importances_(self) -> np.ndarray:
@@ -108,7 +108,7 @@ class Predicting:
         if self.importance_type not in ("split", "gain"):
             raise ValueError(f"importance_type must be 'split' or 'gain', got {self.importance_type!r}")
         total_F = np.zeros(self.n_features_in_)
-        for trees in self._model.trees:
+        for trees in self.model_.trees:
             for tree in trees:
                 np.add.at(total_F, tree.feature_K, tree.gain_K if self.importance_type == "gain" else 1.0)
         return total_F if self.importance_type == "gain" else total_F.astype(np.int64)

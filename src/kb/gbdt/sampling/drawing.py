@@ -6,7 +6,9 @@ those of LightGBM.
 Source: LightGBM's ``Random``; the multiplier and increment are those of Microsoft's C library.
 """
 
+import importlib.util
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -57,7 +59,7 @@ class Drawing:
         if count == total:
             return np.arange(total)
         if count > 1 and count > total / math.log2(count):
-            return self._one_pass(total, count)
+            return self._one_pass(total, count) if _has_numba() else self.one_pass_loop(total, count)
         chosen: set[int] = set()
         for last in range(total - count, total):
             drawn = self.integer(0, last + 1)
@@ -65,6 +67,12 @@ class Drawing:
         return np.array(sorted(chosen), np.int64)
 
     def _one_pass(self, total: int, count: int) -> np.ndarray:
+        from kb.gbdt.sampling import drawing_numba
+
+        chosen, self.state = drawing_numba.one_pass(self.state, total, count)
+        return chosen
+
+    def one_pass_loop(self, total: int, count: int) -> np.ndarray:
         """Each integer in turn with the chance that the rest needs; as many come out as are wanted, or few less."""
         fractions, chosen = self.fractions(total).tolist(), []
         missing = count
@@ -75,6 +83,11 @@ class Drawing:
         return np.array(chosen, np.int64)
 
 
+def _has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+@lru_cache(maxsize=2)  # bagging asks for blocks of one size again and again
 def _jumps(count: int) -> tuple[np.ndarray, np.ndarray]:
     """For 1 to ``count`` steps ahead, what the state is multiplied by, and what is added, modulo 2^32."""
     mask = np.uint64(MASK)

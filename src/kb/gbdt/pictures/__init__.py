@@ -1,0 +1,1 @@
+"""Trees, and fits as they grow, drawn."""
