@@ -22,6 +22,8 @@ from kb.gbdt.growing.engine import NumpyEngine
 from kb.gbdt.growing.fixed_point import FixedPoint, scale_exponents
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import Split, Sums
+from kb.gbdt.prediction.leaves import left_bins
+from kb.gbdt.tree import Tree
 
 _BLOCK = 2**18  # rows whose places in the histogram are made at a time, 8 bytes for each feature
 
@@ -99,8 +101,22 @@ class TorchEngine(NumpyEngine):
         values, rows = self._here(values_L[order]), self._here((stops_L - starts_L)[order])
         added_N = torch.zeros(len(scores_N), dtype=torch.float64, device=self.device)
         added_N[self.places_R.long()] = values.repeat_interleave(rows, output_size=len(self.places_R))
-        self.spare_N.copy_(added_N)
-        scores_N += self.spare_N.numpy()
+        self._bring(added_N, scores_N)
+
+    def add_to_all(self, scores_N: np.ndarray, tree: Tree) -> None:
+        """Add what a tree says to the scores of all rows, those included that it was not grown on."""
+        feature_K, left_K, right_K, left_KB, values_L = (
+            self._here(of)
+            for of in (tree.feature_K, tree.left_K, tree.right_K, left_bins(tree, self.bins), tree.leaf_value_L)
+        )
+        rows_N = torch.arange(len(scores_N), device=self.device)
+        node_N = torch.full_like(rows_N, 0 if len(feature_K) else -1)
+        while bool((node_N >= 0).any()):  # all rows take a step at a time
+            at_N = node_N.clamp(min=0)
+            bin_N = self.columns_FN[feature_K[at_N], rows_N].long()
+            below_N = torch.where(left_KB[at_N, bin_N], left_K[at_N], right_K[at_N])
+            node_N = torch.where(node_N >= 0, below_N, node_N)
+        self._bring(values_L[-1 - node_N], scores_N)
 
     def histogram(self, start: int, stop: int) -> np.ndarray:
         """The histogram of the rows from one place to another, int64 [F, B, 2]."""
@@ -139,6 +155,11 @@ class TorchEngine(NumpyEngine):
         place_R = torch.where(goes_R, upto_R - 1, left + here_R - upto_R)
         self.places_R[start:stop] = torch.empty_like(rows_R).scatter_(0, place_R, rows_R)
         return int(left.item())
+
+    def _bring(self, added_N: Tensor, scores_N: np.ndarray) -> None:
+        """Add to scores what the device says, by way of memory that it writes to at once."""
+        self.spare_N.copy_(added_N)
+        scores_N += self.spare_N.numpy()
 
     def _here(self, values: np.ndarray) -> Tensor:
         return torch.tensor(values, device=self.device)

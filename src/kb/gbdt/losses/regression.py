@@ -158,6 +158,8 @@ def percentile(values: np.ndarray, weights: np.ndarray | None, alpha: float) -> 
 
     Without weights it lies between two neighbouring values, as ``numpy.quantile`` has it. With weights it lies where
     their running sum passes the share alpha: between two values if the upper one weighs at least 1, else at the lower.
+    Where equal values have different weights the first of them may decide, as in LightGBM; nowhere else does it matter
+    in which order values are given.
 
     Args:
         values: At least one.
