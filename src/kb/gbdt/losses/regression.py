@@ -49,7 +49,7 @@ class Quantile(Loss):
 
     def start(self, targets_N: np.ndarray, weights_N: np.ndarray | None) -> np.ndarray:
         """The quantile."""
-        return np.array([np.float32(percentile(targets_N, weights_N, self.alpha))], np.float64)
+        return np.array([np.float32(percentile(targets_N.astype(np.float32), weights_N, self.alpha))], np.float64)
 
     def derivatives(
         self, scores_NC: np.ndarray, targets_N: np.ndarray, weights_N: np.ndarray | None
@@ -72,7 +72,7 @@ class Absolute(Loss):
 
     def start(self, targets_N: np.ndarray, weights_N: np.ndarray | None) -> np.ndarray:
         """The median."""
-        return np.array([np.float32(percentile(targets_N, weights_N, 0.5))], np.float64)
+        return np.array([np.float32(percentile(targets_N.astype(np.float32), weights_N, 0.5))], np.float64)
 
     def derivatives(
         self, scores_NC: np.ndarray, targets_N: np.ndarray, weights_N: np.ndarray | None
@@ -168,7 +168,12 @@ def percentile(values: np.ndarray, weights: np.ndarray | None, alpha: float) -> 
     """
     alpha = float(np.float32(alpha))
     if weights is None:
-        return float(np.quantile(values, alpha))
+        position = (len(values) - 1) * (1.0 - alpha)  # from the top
+        upper = len(values) - 1 - int(position)
+        lower = max(upper - 1, 0)
+        found = np.partition(values, (lower, upper))
+        # The difference is of the values' own precision, the rest of float64.
+        return float(found[upper] - (found[upper] - found[lower]) * np.float64(position - int(position)))
     order = np.argsort(values, kind="stable")
     ordered, up_to = values[order], weights[order].cumsum()
     wanted = up_to[-1] * alpha
