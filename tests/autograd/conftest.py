@@ -3,7 +3,7 @@
 What is drawn by hypothesis are shapes and layouts in memory; values come from a seeded generator.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -114,3 +114,12 @@ class Comparison:
 def against_torch(request: pytest.FixtureRequest) -> Comparison:
     """The comparison, for each library in turn."""
     return Comparison(request.param)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Arrays are small here: a second thread gains nothing, and where another program runs, the first waits for it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
