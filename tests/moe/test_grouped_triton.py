@@ -1,0 +1,164 @@
+"""The Triton kernels without a GPU: run by Triton's interpreter, and compiled for one.
+
+Triton is told of its interpreter before it is imported, so the runs are in a process of their own: this file, started
+as a script, which prints for each case the largest error as a share of the largest magnitude.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+CASES: dict[str, dict[str, Any]] = {
+    "runs of all lengths": {"runs": [70, 0, 1, 64, 0, 129]},
+    "odd sizes": {"runs": [3, 5], "I": 7, "O": 11},
+    "one expert": {"runs": [65]},
+    "all rows to the last": {"runs": [0, 0, 9]},
+    "rows of nobody": {"runs": [5, 0, 66], "left_over": 70},
+    "only rows of nobody": {"runs": [0, 0], "left_over": 3},
+    "no rows": {"runs": [0, 0, 0]},
+    "several tiles across": {"runs": [8, 9], "I": 70, "O": 130},
+    "a gradient without strides": {"runs": [8, 9], "summed": True},
+    "bfloat16": {"runs": [70, 0, 1], "dtype": "bfloat16"},
+    "float16": {"runs": [70, 0, 1], "dtype": "float16"},
+}
+# Both sides take sums in float32; the interpreter cuts bfloat16 off, where hardware would round.
+BOUNDS = {"float32": 1e-5, "bfloat16": 2**-7, "float16": 2**-10}
+
+
+def largest_error(
+    *,
+    runs: list[int],
+    left_over: int = 0,
+    I: int = 24,  # noqa: E741
+    O: int = 40,  # noqa: E741
+    summed: bool = False,
+    dtype: str = "float32",
+) -> float:
+    """Of output and gradients against float64; rows of nobody hold NaN, and must give 0."""
+    from kb.moe.grouped_triton import grouped_linear_triton
+
+    generator = torch.Generator().manual_seed(0)
+    kind = getattr(torch, dtype)
+    served, ends = sum(runs), torch.tensor(runs).cumsum(0).int()
+    x_PI = torch.randn(served + left_over, I, generator=generator).to(kind)
+    x_PI[served:] = torch.nan
+    weight_EOI = torch.randn(len(runs), O, I, generator=generator).to(kind)
+    upstream_PO = torch.randn(served + left_over, O, generator=generator).to(kind)
+    if summed:
+        upstream_PO = torch.ones((), dtype=kind).expand_as(upstream_PO)
+    leaves = [tensor.clone().requires_grad_() for tensor in (x_PI, weight_EOI)]
+    out_PO = grouped_linear_triton(*leaves, ends)
+    mine = (out_PO, *torch.autograd.grad(out_PO, leaves, upstream_PO))
+    x, weight, upstream = (tensor.double() for tensor in (x_PI, weight_EOI, upstream_PO))
+    wanted = [torch.zeros_like(upstream), torch.zeros_like(x), torch.zeros_like(weight)]
+    start = 0
+    for e, length in enumerate(runs):
+        rows = slice(start, start + length)
+        wanted[0][rows], wanted[1][rows] = x[rows] @ weight[e].T, upstream[rows] @ weight[e]
+        wanted[2][e] = upstream[rows].T @ x[rows]
+        start += length
+    error = 0.0
+    for ours, reference in zip(mine, wanted, strict=True):
+        assert ours.dtype == kind
+        assert ours.shape == reference.shape
+        assert torch.isfinite(ours).all()
+        if ours.numel():
+            error = max(error, float((ours - reference).abs().max() / reference.abs().max().clamp(min=1e-9)))
+    return error
+
+
+def run(*line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    source = str(Path(__file__).parents[2] / "src")
+    environment = {**os.environ, "PYTHONPATH": source, "PYTHONWARNINGS": "ignore", **environment}
+    return subprocess.run([sys.executable, *line], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def errors() -> dict[str, float]:
+    """Of each case, run by the interpreter."""
+    if find_spec("triton") is None:
+        pytest.skip("Triton is not installed")
+    done = run(__file__, TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 0, done.stderr
+    errors: dict[str, float] = json.loads(done.stdout)
+    return errors
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_in_the_interpreter_kernels_equal_float64(name: str, errors: dict[str, float]) -> None:
+    assert errors[name] <= BOUNDS[CASES[name].get("dtype", "float32")]
+
+
+def test_in_the_interpreter_the_layer_equals_its_loop(errors: dict[str, float]) -> None:
+    assert errors["layer"] <= 1e-5
+
+
+def layer_error() -> float:
+    """Of a layer that drops, by the kernels, against the loop: outputs and every gradient."""
+    from kb.moe import MoELayer, RouterConfig
+
+    torch.manual_seed(0)
+    layer = MoELayer.swiglu(12, 20, RouterConfig(5, 2, capacity_factor=0.8))
+    x = torch.randn(31, 12, requires_grad=True)
+    answers = []
+    for implementation in ("loop", "triton"):
+        layer.implementation = implementation
+        out, _ = layer(x)
+        answers.append((out, *torch.autograd.grad(out.sin().sum(), (x, *layer.parameters()))))
+    return max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(*answers, strict=True))
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from kb.moe import grouped_triton
+
+def ptx(name, kind, integers, warps, stages, **constants):
+    kernel = getattr(grouped_triton, name)
+    places = {argument: (i,) for i, argument in enumerate(kernel.arg_names)}
+    kinds = {"a": "*" + kind, "b": "*" + kind, "out": "*" + kind, "ends": "*i32"}
+    pointers = list(kinds)
+    kinds |= dict.fromkeys(integers, "i32") | dict.fromkeys(constants, "constexpr")
+    ones = [argument for argument in integers if constants.get(argument) == 1]
+    source = ASTSource(
+        fn=kernel,
+        signature={argument: kinds[argument] for argument in kernel.arg_names},
+        constexprs={places[constant]: value for constant, value in constants.items()},
+        attrs={places[p]: [["tt.divisibility", 16]] for p in [*pointers, *integers] if p not in constants and p != "P"},
+    )
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps, "num_stages": stages})
+    assert made.metadata.shared <= 227 * 1024, made.metadata.shared
+    return made.asm["ptx"]
+
+tile = {"N_": 256, "K_": 64, "UPCAST": False}
+strides = {"a_column": 1, "b_row": 1}
+rows = ptx("_rows_by_weight", "bf16", "P E N K a_row b_expert b_column".split(), 8, 3, M=128, **tile, **strides)
+both = ptx("_rows_by_rows", "bf16", "M N a_row b_row".split(), 8, 3, M_=128, **tile, a_column=1, b_column=1)
+assert "wgmma.mma_async" in rows and "wgmma.mma_async" in both  # on the tensor cores
+assert "cp.async" in rows and "cp.async" in both  # tiles are fetched while others are worked on
+assert ".local" not in rows  # sums stay in registers
+small = {"N_": 64, "K_": 32, "UPCAST": False}
+full = ptx("_rows_by_weight", "fp32", "P E N K a_row b_expert b_column".split(), 4, 3, M=64, **small, **strides)
+assert "tf32" not in full  # float32 stays float32
+"""
+
+
+def test_kernels_compile_for_a_gpu_and_use_its_tensor_cores(tmp_path: Path) -> None:
+    if find_spec("triton") is None:
+        pytest.skip("Triton is not installed")
+    done = run("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
+    assert done.returncode == 0, done.stderr
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    errors_by_name = {name: largest_error(**case) for name, case in CASES.items()}
+    print(json.dumps({**errors_by_name, "layer": layer_error()}))
