@@ -4,7 +4,7 @@
 and "triton" sort the pairs by expert and make one grouped product of each layer; they want
 :class:`~kb.moe.banks.SwiGLUExperts`. "auto" takes the fastest that fits the bank and the device.
 
-Shapes: T tokens, K choices, P = T K pairs sorted by expert, E experts, D width, O outputs (D for SwiGLU).
+Shapes: T tokens, K choices, R rows (pairs sorted by expert), E experts, D width, O outputs (D for SwiGLU).
 """
 
 import torch
@@ -73,7 +73,7 @@ def _run_by_expert(x_TD: Tensor, bank: ExpertBank, routing: Routing) -> Tensor:
     dispatch = Dispatch.of(routing)
     ends = dispatch.ends_E.tolist()
     sizes = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    left_out = len(dispatch.pairs_P) - ends[-1]
+    left_out = len(dispatch.pairs_R) - ends[-1]
     *runs, _ = dispatch.gather(x_TD).split([*sizes, left_out])
     outs = [expert(run_ND) for expert, run_ND in zip(functions, runs, strict=True) if len(run_ND)]
     if not outs:
@@ -85,10 +85,10 @@ def _run_by_expert(x_TD: Tensor, bank: ExpertBank, routing: Routing) -> Tensor:
 
 def _run_grouped(x_TD: Tensor, bank: SwiGLUExperts, routing: Routing, way: str) -> Tensor:
     dispatch = Dispatch.of(routing)
-    x_PD, ends_E = dispatch.gather(x_TD), dispatch.ends_E
-    gate_PF, up_PF = grouped_linear(x_PD, bank.gate_up_proj, ends_E, way=way, parts=2)
-    (out_PD,) = grouped_linear(bank.activation(gate_PF) * up_PF, bank.down_proj, ends_E, way=way)
-    return dispatch.combine(out_PD, routing.weights_TK)
+    x_RD, ends_E = dispatch.gather(x_TD), dispatch.ends_E
+    gate_RF, up_RF = grouped_linear(x_RD, bank.gate_up_proj, ends_E, way=way, parts=2)
+    (out_RD,) = grouped_linear(bank.activation(gate_RF) * up_RF, bank.down_proj, ends_E, way=way)
+    return dispatch.combine(out_RD, routing.weights_TK)
 
 
 def _fastest(x_TD: Tensor, bank: ExpertBank) -> str:

@@ -51,7 +51,7 @@ def grouped_linear_triton(x_PI: Tensor, weight_EOI: Tensor, ends_E: Tensor) -> T
             f"way 'triton' wants Triton, a CUDA device and float32, bfloat16 or float16, got {x_PI.dtype} on "
             f"{x_PI.device}, and Triton is {'not ' if triton is None else ''}installed"
         )
-    return _GroupedLinear.apply(x_PI, weight_EOI, ends_E)  # type: ignore[no-any-return]
+    return _GroupedLinear.apply(x_PI, weight_EOI, ends_E)
 
 
 class _GroupedLinear(torch.autograd.Function):

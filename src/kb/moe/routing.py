@@ -127,6 +127,7 @@ class Routing:
         logits_TE: What the linear layer gave, noise included.
         scores_TE: Softmax or sigmoid of the logits, without the bias.
         kept_TK: Which pairs are served; None for all of them, which is then known without looking at numbers.
+        room: Most pairs that may be kept, where that is known; None for T K.
 
     Raises:
         ValueError: the shapes or dtypes do not fit each other.
@@ -137,6 +138,7 @@ class Routing:
     logits_TE: Tensor
     scores_TE: Tensor
     kept_TK: Tensor | None = None
+    room: int | None = None
 
     def __post_init__(self) -> None:
         pairs, scores = self.experts_TK.shape, self.scores_TE.shape
@@ -152,6 +154,12 @@ class Routing:
     def num_experts(self) -> int:
         """E."""
         return self.scores_TE.shape[1]
+
+    @property
+    def most_kept(self) -> int:
+        """Most pairs that may be kept: ``room``, or all."""
+        pairs = self.experts_TK.numel()
+        return pairs if self.room is None else min(pairs, self.room)
 
 
 class Router(nn.Module):
@@ -205,10 +213,11 @@ def route(logits_TE: Tensor, config: RouterConfig, bias_E: Tensor | None = None)
     scores_TE = logits_TE.sigmoid() if config.scoring == "sigmoid" else logits_TE.softmax(-1)
     capacity = config.capacity(len(logits_TE))
     if config.choice == "expert":
-        kept_TE = _chosen_by_experts(scores_TE.detach(), capacity or 0)
+        tokens = capacity or 0
+        kept_TE = _chosen_by_experts(scores_TE.detach(), tokens)
         experts_TE = torch.arange(config.num_experts, device=logits_TE.device).expand_as(scores_TE)
         weights_TE = _scaled(scores_TE * kept_TE, config)
-        return Routing(experts_TE, weights_TE, logits_TE, scores_TE, kept_TE)
+        return Routing(experts_TE, weights_TE, logits_TE, scores_TE, kept_TE, tokens * config.num_experts)
     with torch.no_grad():
         keys_TE = scores_TE if bias_E is None else scores_TE + bias_E
         if config.num_groups > 1:
@@ -239,8 +248,9 @@ def drop_over_capacity(routing: Routing, capacity: int, *, by: str = "position")
         raise ValueError(f"by {by!r} is not known; wanted {' or '.join(_ORDERS)}")
     T, K = routing.experts_TK.shape
     with torch.no_grad():
+        kept_TK = torch.ones_like(routing.experts_TK, dtype=torch.bool) if routing.kept_TK is None else routing.kept_TK
         # K-major, so that equal experts keep the order of choices, then of tokens.
-        experts_P = routing.experts_TK.t().reshape(-1)
+        experts_P = torch.where(kept_TK, routing.experts_TK, routing.num_experts).t().reshape(-1)
         order_P = torch.arange(T * K, device=experts_P.device)
         if by == "score":
             order_P = routing.weights_TK.detach().t().reshape(-1).sort(descending=True, stable=True).indices
@@ -248,10 +258,9 @@ def drop_over_capacity(routing: Routing, capacity: int, *, by: str = "position")
         first_P = torch.searchsorted(sorted_P, sorted_P)
         rank_P = torch.empty_like(order_P)
         rank_P[order_P[by_expert_P]] = torch.arange(T * K, device=experts_P.device) - first_P
-        kept_TK = (rank_P < capacity).view(K, T).t()
-        if routing.kept_TK is not None:
-            kept_TK = kept_TK & routing.kept_TK
-    return replace(routing, weights_TK=routing.weights_TK * kept_TK, kept_TK=kept_TK)
+        kept_TK = kept_TK & (rank_P < capacity).view(K, T).t()
+    room = min(routing.most_kept, capacity * routing.num_experts)
+    return replace(routing, weights_TK=routing.weights_TK * kept_TK, kept_TK=kept_TK, room=room)
 
 
 def _scaled(weights_TK: Tensor, config: RouterConfig) -> Tensor:

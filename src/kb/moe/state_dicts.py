@@ -81,7 +81,7 @@ def router_config(config: Mapping[str, Any]) -> RouterConfig:
     kind = config.get("model_type")
     if kind not in MODEL_TYPES:
         raise ValueError(f"model_type {kind!r} is not known; wanted one of {', '.join(MODEL_TYPES)}")
-    experts = next((config[name] for name in _EXPERTS if config.get(name) is not None), None)
+    experts: Any = next((config[name] for name in _EXPERTS if config.get(name) is not None), None)
     missing = [] if experts is not None else [" or ".join(_EXPERTS)]
     wanted = ["num_experts_per_tok"]
     if kind == "deepseek_v3":
