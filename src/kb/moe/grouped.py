@@ -33,7 +33,7 @@ def grouped_linear(
             itself: one product of all would round otherwise than the layers do.
 
     Returns:
-        [P, O / parts] of each part. Rows after the last run may hold anything, here and in the gradient of ``x_PI``.
+        [P, O / parts] of each part. What is in rows after the last run, here and in the gradient of ``x_PI``, is not said.
 
     Raises:
         ValueError: shapes or dtypes do not fit each other, or the way is not known or not for this device.
@@ -45,6 +45,8 @@ def grouped_linear(
     if not fits or x_PI.shape[1] != weight_EOI.shape[2] or weight_EOI.shape[1] % parts:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (x_PI, weight_EOI, ends_E))
         raise ValueError(f"wanted x [P, I], weight [E, O, I] and ends [E], O a multiple of {parts}, got {shapes}")
+    if not len(ends_E):
+        raise ValueError("weight must hold at least one expert, got none")
     if x_PI.dtype != weight_EOI.dtype or ends_E.dtype != torch.int32:
         raise ValueError(
             f"x and weight must be of one dtype and ends int32, got {x_PI.dtype}, {weight_EOI.dtype}, {ends_E.dtype}"
@@ -88,25 +90,31 @@ class _RunByRun(torch.autograd.Function):
     def forward(ctx: Any, x_PI: Tensor, weight_EOI: Tensor, ends_E: Tensor, parts: int) -> tuple[Tensor, ...]:
         ctx.save_for_backward(x_PI, weight_EOI)
         ctx.ends = ends_E.tolist()
-        outs = tuple(x_PI.new_zeros(len(x_PI), weight_EOI.shape[1] // parts) for _ in range(parts))
+        outs = tuple(x_PI.new_empty(len(x_PI), weight_EOI.shape[1] // parts) for _ in range(parts))
         for e, (start, end) in enumerate(_runs(ctx.ends)):
             for out, weight in zip(outs, weight_EOI[e].chunk(parts), strict=True):
                 torch.mm(x_PI[start:end], weight.t(), out=out[start:end])
+        for out in outs:
+            out[ctx.ends[-1] :] = 0
         return outs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x_PI, weight_EOI = ctx.saved_tensors
-        dx_PI = torch.zeros_like(x_PI) if ctx.needs_input_grad[0] else None
+        dx_PI = torch.empty_like(x_PI) if ctx.needs_input_grad[0] else None
         dw_EOI = torch.empty_like(weight_EOI) if ctx.needs_input_grad[1] else None
         for e, (start, end) in enumerate(_runs(ctx.ends)):
             for i, (grad, weight) in enumerate(zip(grads, weight_EOI[e].chunk(len(grads)), strict=True)):
-                if dx_PI is not None:
+                if dx_PI is not None and i == 0:
+                    torch.mm(grad[start:end], weight, out=dx_PI[start:end])
+                elif dx_PI is not None:
                     dx_PI[start:end] += grad[start:end] @ weight
                 if dw_EOI is not None:
                     dw = dw_EOI[e].chunk(len(grads))[i]
                     torch.mm(grad[start:end].t(), x_PI[start:end], out=dw)  # of no rows: zeros
+        if dx_PI is not None:
+            dx_PI[ctx.ends[-1] :] = 0
         return dx_PI, dw_EOI, None, None
 
 

@@ -51,6 +51,8 @@ class RouterConfig:
         drop: Who stays when an expert is full: the earlier ("position": first choices of all tokens go before second
             ones) or the higher weight ("score").
         check_logits: Whether logits that are not finite are refused. On a GPU this waits for the queue once a layer.
+        logits_in_float32: Whether the linear layer is float32 whatever its inputs are (DeepSeek-V3), or is of their
+            dtype, as in Mixtral and Qwen3; scores are float32 either way.
 
     Raises:
         ValueError: a value is out of its range, or two do not fit each other.
@@ -71,6 +73,7 @@ class RouterConfig:
     capacity_factor: float | None = None
     drop: str = "position"
     check_logits: bool = True
+    logits_in_float32: bool = True
 
     def __post_init__(self) -> None:
         for name in ("num_experts", "top_k", "num_groups", "top_groups"):
@@ -192,10 +195,11 @@ class Router(nn.Module):
         if x_TD.ndim != 2 or x_TD.shape[1] != self.weight.shape[1]:
             raise ValueError(f"x must be [T, {self.weight.shape[1]}], got {tuple(x_TD.shape)}")
         dtype = torch.promote_types(x_TD.dtype, torch.float32)
-        x_TD = x_TD.to(dtype)
-        logits_TE = F.linear(x_TD, self.weight.to(dtype))
+        if config.logits_in_float32:
+            x_TD = x_TD.to(dtype)
+        logits_TE = F.linear(x_TD, self.weight.to(x_TD.dtype)).to(dtype)
         if self.noise_weight is not None and self.training:
-            size_TE = F.softplus(F.linear(x_TD, self.noise_weight.to(dtype)))
+            size_TE = F.softplus(F.linear(x_TD, self.noise_weight.to(x_TD.dtype)).to(dtype))
             logits_TE = logits_TE + torch.randn_like(logits_TE) * size_TE
         if config.check_logits and not bool(torch.isfinite(logits_TE).all()):
             raise ValueError("logits of the router are not finite: the tokens or its weights hold NaN or infinity")

@@ -94,9 +94,10 @@ def router_config(config: Mapping[str, Any]) -> RouterConfig:
     require_count("num_experts", experts)
     top_k = config["num_experts_per_tok"]
     if kind == "mixtral":
-        return RouterConfig(experts, top_k)
+        return RouterConfig(experts, top_k, logits_in_float32=False)
     if kind != "deepseek_v3":
-        return RouterConfig(experts, top_k, normalize=bool(config.get("norm_topk_prob", False)))
+        normalize = bool(config.get("norm_topk_prob", False))
+        return RouterConfig(experts, top_k, normalize=normalize, logits_in_float32=False)
     return RouterConfig(
         experts,
         top_k,
