@@ -33,7 +33,7 @@ def grouped_linear(
             itself: one product of all would round otherwise than the layers do.
 
     Returns:
-        [P, O / parts] of each part. What is in rows after the last run, here and in the gradient of ``x_PI``, is not said.
+        [P, O / parts] of each part. Rows after the last run may hold anything, here and in the gradient of ``x_PI``.
 
     Raises:
         ValueError: shapes or dtypes do not fit each other, or the way is not known or not for this device.

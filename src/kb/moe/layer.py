@@ -10,6 +10,7 @@ Shapes: D width, T tokens (all leading axes of an input as one), O outputs (D fo
 import torch
 from torch import Tensor, nn
 
+from kb.arguments import require_count
 from kb.moe.banks import ModuleExperts, SwiGLUExperts
 from kb.moe.experts import IMPLEMENTATIONS, run_experts
 from kb.moe.routing import Router, RouterConfig, Routing
@@ -76,7 +77,12 @@ class MoELayer(nn.Module):
             gate_shared: Whether the shared network has a gate.
             activation: A key of ``kb.nn.ACTIVATIONS``.
             implementation: How the experts are run.
+
+        Raises:
+            ValueError: a size is not a positive integer, or a name is not known.
         """
+        if shared_inner is not None:
+            require_count("shared_inner", shared_inner)
         return cls(
             Router(width, config),
             SwiGLUExperts(config.num_experts, width, inner, activation=activation),

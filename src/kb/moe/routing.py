@@ -152,6 +152,8 @@ class Routing:
                 f"wanted experts (int64) and weights [T, K], logits and scores [T, E], got {self.experts_TK.dtype} "
                 f"{tuple(pairs)}, {tuple(self.weights_TK.shape)}, {tuple(self.logits_TE.shape)}, {tuple(scores)}"
             )
+        if self.room is not None:
+            require_count("room", self.room, least=0)
 
     @property
     def num_experts(self) -> int:
