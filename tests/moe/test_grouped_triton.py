@@ -115,6 +115,45 @@ def layer_error() -> float:
     return max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(*answers, strict=True))
 
 
+def combine_error(dtype: str, capacity: int | None, tokens: int = 9, width: int = 11) -> float:
+    """Of combining by the kernels against torch: outputs and gradients, with NaN in the rows of nobody."""
+    from kb.moe import Dispatch, Router, RouterConfig, drop_over_capacity
+    from kb.moe.combine_triton import combine_triton
+
+    torch.manual_seed(0)
+    routing = Router(4, RouterConfig(5, 3))(torch.randn(tokens, 4))
+    routing = routing if capacity is None else drop_over_capacity(routing, capacity)
+    dispatch = Dispatch.of(routing)
+    x_RD = torch.randn(len(dispatch.pairs_R), width).to(getattr(torch, dtype))
+    x_RD[dispatch.ends_E[-1] :] = torch.nan
+    upstream_TD = torch.randn(tokens, width).to(x_RD.dtype)
+    answers = []
+    for kind in (x_RD.dtype, torch.float64):
+        x, weights = x_RD.to(kind).requires_grad_(), routing.weights_TK.detach().requires_grad_()
+        if kind == torch.float64:
+            weights = weights.detach().double().requires_grad_()
+            out = dispatch.combine(x, weights)
+        else:
+            out = combine_triton(x, weights, dispatch.rows_TK, dispatch.pairs_R, dispatch.ends_E)
+        answers.append((out, *torch.autograd.grad(out, (x, weights), upstream_TD.to(kind))))
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in answers[0])
+    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-9)) for a, b in zip(*answers, strict=True))
+
+
+COMBINED: dict[str, dict[str, Any]] = {
+    "combined": {"dtype": "float32", "capacity": None},
+    "combined, some dropped": {"dtype": "float32", "capacity": 3},
+    "combined, all dropped": {"dtype": "float32", "capacity": 0},
+    "combined, wide rows": {"dtype": "float32", "capacity": 3, "width": 1030, "tokens": 3},
+    "combined in bfloat16": {"dtype": "bfloat16", "capacity": 3},
+}
+
+
+@pytest.mark.parametrize("name", COMBINED)
+def test_in_the_interpreter_rows_are_combined_as_by_torch(name: str, errors: dict[str, float]) -> None:
+    assert errors[name] <= BOUNDS[COMBINED[name]["dtype"]]
+
+
 COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
@@ -161,4 +200,5 @@ def test_kernels_compile_for_a_gpu_and_use_its_tensor_cores(tmp_path: Path) -> N
 if __name__ == "__main__":
     torch.set_num_threads(1)
     errors_by_name = {name: largest_error(**case) for name, case in CASES.items()}
+    errors_by_name |= {name: combine_error(**case) for name, case in COMBINED.items()}
     print(json.dumps({**errors_by_name, "layer": layer_error()}))

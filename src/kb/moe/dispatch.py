@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kb.moe.combine_triton import combine_triton
+from kb.moe.grouped_triton import fits_kernels
 from kb.moe.routing import Routing
 
 
@@ -69,7 +71,9 @@ class Dispatch:
         return torch.where(served_R[:, None], x_RD, 0)
 
     def combine(self, x_RD: Tensor, weights_TK: Tensor) -> Tensor:
-        """[T, D]: of each token, its rows times their weights, summed."""
+        """[T, D]: of each token, its rows times their weights, summed; rows after the last run may hold anything."""
+        if x_RD.is_cuda and fits_kernels(x_RD):
+            return combine_triton(x_RD, weights_TK, self.rows_TK, self.pairs_R, self.ends_E)
         x_PD: Tensor = _Take.apply(self.clear(x_RD), self.rows_TK.reshape(-1), self.pairs_R[:, None])
         x_TKD = x_PD.view(*weights_TK.shape, x_RD.shape[1])
         return torch.bmm(weights_TK[:, None].to(x_RD.dtype), x_TKD)[:, 0]
