@@ -72,7 +72,7 @@ class Dispatch:
 
     def combine(self, x_RD: Tensor, weights_TK: Tensor) -> Tensor:
         """[T, D]: of each token, its rows times their weights, summed; rows after the last run may hold anything."""
-        if x_RD.is_cuda and fits_kernels(x_RD):
+        if fits_kernels(x_RD):
             return combine_triton(x_RD, weights_TK, self.rows_TK, self.pairs_R, self.ends_E)
         x_PD: Tensor = _Take.apply(self.clear(x_RD), self.rows_TK.reshape(-1), self.pairs_R[:, None])
         x_TKD = x_PD.view(*weights_TK.shape, x_RD.shape[1])

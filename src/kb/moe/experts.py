@@ -8,10 +8,12 @@ Shapes: T tokens, K choices, R rows (pairs sorted by expert), E experts, D width
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kb.moe.banks import Expert, ExpertBank, SwiGLUExperts
 from kb.moe.dispatch import Dispatch
+from kb.moe.gate_triton import silu_gate_triton
 from kb.moe.grouped import grouped_linear, takes_grouped_mm
 from kb.moe.grouped_triton import fits_kernels
 from kb.moe.routing import Routing
@@ -86,8 +88,13 @@ def _run_by_expert(x_TD: Tensor, bank: ExpertBank, routing: Routing) -> Tensor:
 def _run_grouped(x_TD: Tensor, bank: SwiGLUExperts, routing: Routing, way: str) -> Tensor:
     dispatch = Dispatch.of(routing)
     x_RD, ends_E = dispatch.gather(x_TD), dispatch.ends_E
-    gate_RF, up_RF = grouped_linear(x_RD, bank.gate_up_proj, ends_E, way=way, parts=2)
-    (out_RD,) = grouped_linear(bank.activation(gate_RF) * up_RF, bank.down_proj, ends_E, way=way)
+    if bank.activation is F.silu and fits_kernels(x_RD):
+        (gate_up_R2F,) = grouped_linear(x_RD, bank.gate_up_proj, ends_E, way=way)
+        inner_RF = silu_gate_triton(gate_up_R2F)
+    else:
+        gate_RF, up_RF = grouped_linear(x_RD, bank.gate_up_proj, ends_E, way=way, parts=2)
+        inner_RF = bank.activation(gate_RF) * up_RF
+    (out_RD,) = grouped_linear(inner_RF, bank.down_proj, ends_E, way=way)
     return dispatch.combine(out_RD, routing.weights_TK)
 
 
