@@ -145,6 +145,8 @@ def test_refuses_what_cannot_be_balanced() -> None:
             measure(torch.zeros(3, 0))
     with pytest.raises(ValueError, match=r"\(4,\) and \(3,\)"):
         updated_bias(torch.zeros(4), torch.zeros(3))
+    with pytest.raises(ValueError, match="bfloat16"):
+        updated_bias(torch.zeros(4, dtype=torch.bfloat16), torch.zeros(4))
     for rate in (0, math.nan, "fast"):
         with pytest.raises(ValueError, match="rate"):
             updated_bias(torch.zeros(4), torch.zeros(4), rate)  # type: ignore[arg-type]

@@ -247,6 +247,11 @@ def test_refuses_shapes_that_do_not_fit() -> None:
         make_routing(experts_TK.int())
     with pytest.raises(ValueError, match="room"):
         make_routing(experts_TK, room=-1)
+    with pytest.raises(ValueError, match=r"6 pairs.*room for 5"):
+        make_routing(experts_TK, room=5)
+    for strange in (-1, 4):
+        with pytest.raises(ValueError, match=f"0 to 3.*{strange}"):
+            make_routing(torch.where(torch.arange(6).view(3, 2) == 2, strange, experts_TK))
     with pytest.raises(ValueError, match="capacity"):
         drop_over_capacity(routing, -1)
     with pytest.raises(ValueError, match="sideways"):

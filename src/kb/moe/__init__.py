@@ -14,7 +14,8 @@ from kb.moe.banks import Expert, ExpertBank, ModuleExperts, SwiGLUExperts
 from kb.moe.dispatch import Dispatch
 from kb.moe.experts import IMPLEMENTATIONS, run_experts
 from kb.moe.layer import MoELayer
-from kb.moe.routing import Router, RouterConfig, Routing, drop_over_capacity, route
+from kb.moe.router_config import RouterConfig
+from kb.moe.routing import Router, Routing, drop_over_capacity, route
 from kb.moe.state_dicts import moe_from_huggingface
 
 __all__ = [

@@ -82,10 +82,13 @@ def updated_bias(bias_E: Tensor, load_E: Tensor, rate: float = 1e-3) -> Tensor:
         rate: u of the paper.
 
     Raises:
-        ValueError: the shapes differ, or the rate is not a positive number.
+        ValueError: the shapes differ, the rate is not a positive number, or the bias is in half precision, where
+            steps of such a size are lost.
     """
     if bias_E.ndim != 1 or bias_E.shape != load_E.shape:
         raise ValueError(f"bias and load must be [E], got {tuple(bias_E.shape)} and {tuple(load_E.shape)}")
+    if bias_E.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"bias must be float32 or float64, got {bias_E.dtype}: keep it so in a model of another dtype")
     if not is_number(rate) or rate <= 0:
         raise ValueError(f"rate must be a positive number, got {rate!r}")
     load_E = load_E.to(bias_E.dtype)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from kb.arguments import require_count
 from kb.moe.banks import ModuleExperts, SwiGLUExperts
 from kb.moe.experts import IMPLEMENTATIONS, run_experts
-from kb.moe.routing import Router, RouterConfig, Routing
+from kb.moe.router_config import RouterConfig
+from kb.moe.routing import Router, Routing
 from kb.nn import SwiGLU
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kb.arguments import require_count
 from kb.moe.layer import MoELayer
-from kb.moe.routing import RouterConfig
+from kb.moe.router_config import RouterConfig
 
 MODEL_TYPES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3")
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
