@@ -122,17 +122,17 @@ def test_routings_by_hand_equal_the_loop(name: str, implementation: str) -> None
 def test_one_expert_is_the_dense_network_bit_for_bit(tokens: int, implementation: str, dtype: torch.dtype) -> None:
     torch.manual_seed(tokens)
     # Whole cache lines: a matrix product may sum otherwise where rows begin elsewhere in one.
-    layer = MoELayer.swiglu(64, 96, RouterConfig(1, 1), implementation=implementation).to(dtype)
-    dense = SwiGLU(64, 96).to(dtype)
+    layer = MoELayer.swiglu(48, 80, RouterConfig(1, 1), implementation=implementation).to(dtype)
+    dense = SwiGLU(48, 80).to(dtype)
     with torch.no_grad():
         gate_FD, up_FD = layer.experts.gate_up_proj[0].chunk(2)
         dense.gate_proj.weight.copy_(gate_FD)
         dense.up_proj.weight.copy_(up_FD)
         dense.down_proj.weight.copy_(layer.experts.down_proj[0])
-    x = torch.randn(tokens, 64).to(dtype).requires_grad_()
+    x = torch.randn(tokens, 48).to(dtype).requires_grad_()
     (ours, _), theirs = layer(x), dense(x)
     assert torch.equal(ours, theirs)
-    upstream = torch.randn(tokens, 64).to(dtype)
+    upstream = torch.randn(tokens, 48).to(dtype)
     weights = (layer.experts.gate_up_proj, layer.experts.down_proj)
     gate_up, down = torch.autograd.grad(ours, weights, upstream)
     gate, up, dense_down = torch.autograd.grad(theirs, tuple(dense.parameters()), upstream)
