@@ -1,0 +1,100 @@
+"""Rows of experts back to their tokens on CUDA: weighted and summed where they lie, with a hand-written backward.
+
+torch would first copy the rows into the order of tokens, and backwards copy their gradients back. Here a token's rows
+are read where they are, and each row's gradient is written where it belongs; sums are float32, in the order of a
+token's choices, so answers do not change from run to run. Rows after the last run are not read: they may hold anything.
+
+Shapes: T tokens, K choices of a token, R rows sorted by expert, D width, E experts; pair t K + k is choice k of t.
+"""
+
+# What a kernel's arguments are, Triton says and not Python.
+# mypy: disallow-untyped-defs=False, check-untyped-defs=False
+
+# Annotations are not evaluated: without Triton there is no tl.constexpr.
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kb.moe.grouped_triton import jit, triton
+
+if triton:
+    import triton.language as tl
+
+_WIDEST = 1024  # numbers of a row that a program works on at a time
+
+
+def combine_triton(x_RD: Tensor, weights_TK: Tensor, rows_TK: Tensor, pairs_R: Tensor, ends_E: Tensor) -> Tensor:
+    """[T, D]: of each token, its rows times their weights, summed; what ``Dispatch.combine`` says, on CUDA."""
+    out_TD: Tensor = _Combine.apply(x_RD.contiguous(), weights_TK.contiguous(), rows_TK, pairs_R, ends_E)
+    return out_TD
+
+
+class _Combine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_RD: Tensor, weights_TK: Tensor, rows_TK: Tensor, pairs_R: Tensor, ends_E: Tensor) -> Tensor:
+        ctx.save_for_backward(x_RD, weights_TK, rows_TK, pairs_R, ends_E)
+        (T, K), D = weights_TK.shape, x_RD.shape[1]
+        out_TD = x_RD.new_empty(T, D)
+        if out_TD.numel():
+            block = _block(D)
+            _sum_rows[(T, triton.cdiv(D, block))](x_RD, weights_TK, rows_TK, ends_E, out_TD, D, K, len(ends_E), block)
+        return out_TD
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        x_RD, weights_TK, rows_TK, pairs_R, ends_E = ctx.saved_tensors
+        grad_TD = grad_TD.contiguous()
+        (R, D), K, E = x_RD.shape, weights_TK.shape[1], len(ends_E)
+        dx_RD, dweights_TK = torch.empty_like(x_RD), torch.empty_like(weights_TK)
+        block = _block(D)
+        if dx_RD.numel():
+            _spread[(R, triton.cdiv(D, block))](grad_TD, weights_TK, pairs_R, ends_E, dx_RD, D, K, E, block)
+        if dweights_TK.numel():
+            _products[(dweights_TK.numel(),)](x_RD, grad_TD, rows_TK, ends_E, dweights_TK, D, K, E, block)
+        return dx_RD, dweights_TK, None, None, None
+
+
+def _block(width: int) -> int:
+    return min(_WIDEST, triton.next_power_of_2(max(width, 1)))
+
+
+@jit
+def _sum_rows(x, weights, rows, ends, out, D, K: tl.constexpr, E, BLOCK: tl.constexpr):
+    """A part of one token's output."""
+    t, d_D = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    served = tl.load(ends + E - 1)
+    acc_D = tl.zeros([BLOCK], tl.float32)
+    for k in range(K):
+        row = tl.load(rows + t * K + k)
+        x_D = tl.load(x + row * D + d_D, mask=(d_D < D) & (row < served), other=0.0).to(tl.float32)
+        acc_D += tl.load(weights + t * K + k).to(tl.float32) * x_D
+    tl.store(out + t * D + d_D, acc_D.to(out.dtype.element_ty), mask=d_D < D)
+
+
+@jit
+def _spread(grad, weights, pairs, ends, dx, D, K, E, BLOCK: tl.constexpr):
+    """A part of one row's gradient: its token's, times its weight."""
+    row, d_D = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    real = row < tl.load(ends + E - 1)
+    pair = tl.load(pairs + row)
+    weight = tl.load(weights + pair, mask=real, other=0.0).to(tl.float32)
+    grad_D = tl.load(grad + pair // K * D + d_D, mask=(d_D < D) & real, other=0.0).to(tl.float32)
+    tl.store(dx + row * D + d_D, (weight * grad_D).to(dx.dtype.element_ty), mask=d_D < D)
+
+
+@jit
+def _products(x, grad, rows, ends, dweights, D, K, E, BLOCK: tl.constexpr):
+    """The gradient of one pair's weight: its row times its token's gradient, summed."""
+    pair = tl.program_id(0).to(tl.int64)
+    row = tl.load(rows + pair)
+    real = row < tl.load(ends + E - 1)
+    acc_D = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, D, BLOCK):
+        d_D = start + tl.arange(0, BLOCK)
+        x_D = tl.load(x + row * D + d_D, mask=(d_D < D) & real, other=0.0).to(tl.float32)
+        acc_D += x_D * tl.load(grad + pair // K * D + d_D, mask=(d_D < D) & real, other=0.0).to(tl.float32)
+    tl.store(dweights + pair, tl.sum(acc_D, 0).to(dweights.dtype.element_ty))

@@ -1,0 +1,111 @@
+"""Tokens through their experts, in five ways with one answer.
+
+"loop" goes token by token and choice by choice: the oracle. "experts" goes expert by expert, with any bank. "grouped"
+and "triton" sort the pairs by expert and make one grouped product of each layer; they want
+:class:`~kb.moe.banks.SwiGLUExperts`. "auto" takes the fastest that fits the bank and the device.
+
+Shapes: T tokens, K choices, R rows (pairs sorted by expert), E experts, D width, O outputs (D for SwiGLU).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kb.moe.banks import Expert, ExpertBank, SwiGLUExperts
+from kb.moe.dispatch import Dispatch
+from kb.moe.gate_triton import silu_gate_triton
+from kb.moe.grouped import grouped_linear, takes_grouped_mm
+from kb.moe.grouped_triton import fits_kernels
+from kb.moe.routing import Routing
+
+IMPLEMENTATIONS = ("auto", "loop", "experts", "grouped", "triton")
+
+
+def run_experts(x_TD: Tensor, bank: ExpertBank, routing: Routing, *, implementation: str = "auto") -> Tensor:
+    """The weighted sum of each token's experts.
+
+    Args:
+        x_TD: Tokens.
+        bank: E experts.
+        routing: Of these tokens to these experts.
+        implementation: One of :data:`IMPLEMENTATIONS`.
+
+    Returns:
+        [T, O] in the dtype of the tokens; zeros for a token none of whose pairs is served.
+
+    Raises:
+        ValueError: the implementation is not known, or not for this bank or device; tokens, experts and routing do
+            not fit each other.
+    """
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"implementation {implementation!r} is not known; wanted one of {', '.join(IMPLEMENTATIONS)}")
+    if x_TD.ndim != 2 or len(x_TD) != len(routing.experts_TK):
+        raise ValueError(f"x must be [{len(routing.experts_TK)}, D] as the routing has it, got {tuple(x_TD.shape)}")
+    if len(bank) != routing.num_experts:
+        raise ValueError(f"the routing is to {routing.num_experts} experts, and the bank has {len(bank)}")
+    if implementation == "auto":
+        implementation = _fastest(x_TD, bank)
+    if implementation in ("grouped", "triton"):
+        if not isinstance(bank, SwiGLUExperts):
+            raise ValueError(f"implementation {implementation!r} is for SwiGLUExperts, got {type(bank).__name__}")
+        return _run_grouped(x_TD, bank, routing, implementation)
+    return _run_loop(x_TD, bank, routing) if implementation == "loop" else _run_by_expert(x_TD, bank, routing)
+
+
+def _run_loop(x_TD: Tensor, bank: ExpertBank, routing: Routing) -> Tensor:
+    functions = bank.functions()
+    T, K = routing.experts_TK.shape
+    outs: list[Tensor | None] = []
+    for t in range(T):
+        out = None
+        for k in range(K):
+            if routing.kept_TK is None or routing.kept_TK[t, k]:
+                row_1O = functions[int(routing.experts_TK[t, k])](x_TD[t : t + 1])
+                row_1O = row_1O * routing.weights_TK[t, k].to(row_1O.dtype)
+                out = row_1O if out is None else out + row_1O
+        outs.append(out)
+    some = next((out for out in outs if out is not None), None)
+    if some is None:
+        return _nothing(x_TD, functions[0])
+    return torch.cat([torch.zeros_like(some) if out is None else out for out in outs])
+
+
+def _run_by_expert(x_TD: Tensor, bank: ExpertBank, routing: Routing) -> Tensor:
+    functions = bank.functions()
+    dispatch = Dispatch.of(routing)
+    ends = dispatch.ends_E.tolist()
+    sizes = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    left_out = len(dispatch.pairs_R) - ends[-1]
+    *runs, _ = dispatch.gather(x_TD).split([*sizes, left_out])
+    outs = [expert(run_ND) for expert, run_ND in zip(functions, runs, strict=True) if len(run_ND)]
+    if not outs:
+        return _nothing(x_TD, functions[0])
+    if left_out:
+        outs.append(outs[0].new_zeros(left_out, outs[0].shape[1]))
+    return dispatch.combine(torch.cat(outs), routing.weights_TK)
+
+
+def _run_grouped(x_TD: Tensor, bank: SwiGLUExperts, routing: Routing, way: str) -> Tensor:
+    dispatch = Dispatch.of(routing)
+    x_RD, ends_E = dispatch.gather(x_TD), dispatch.ends_E
+    if bank.activation is F.silu and fits_kernels(x_RD):
+        (gate_up_R2F,) = grouped_linear(x_RD, bank.gate_up_proj, ends_E, way=way)
+        inner_RF = silu_gate_triton(gate_up_R2F)
+    else:
+        gate_RF, up_RF = grouped_linear(x_RD, bank.gate_up_proj, ends_E, way=way, parts=2)
+        inner_RF = bank.activation(gate_RF) * up_RF
+    (out_RD,) = grouped_linear(inner_RF, bank.down_proj, ends_E, way=way)
+    return dispatch.combine(out_RD, routing.weights_TK)
+
+
+def _fastest(x_TD: Tensor, bank: ExpertBank) -> str:
+    if not isinstance(bank, SwiGLUExperts):
+        return "experts"
+    one_launch = takes_grouped_mm(x_TD, bank.gate_up_proj) and takes_grouped_mm(x_TD, bank.down_proj)
+    return "triton" if x_TD.is_cuda and not one_launch and fits_kernels(x_TD) else "grouped"
+
+
+def _nothing(x_TD: Tensor, expert: Expert) -> Tensor:
+    """Zeros of the experts' width, where no pair is served; the sum of no rows lets gradients of 0 through."""
+    none_0O = expert(x_TD[:0])
+    return none_0O.new_zeros(len(x_TD), none_0O.shape[1]) + none_0O.sum()
