@@ -13,6 +13,7 @@ from kb.gbdt import GBDTClassifier, GBDTRegressor
 def assert_lightgbms(X: np.ndarray, y: np.ndarray, classes: bool = False, **options: Any) -> None:
     """Assert that predictions and the number of rounds are LightGBM's."""
     pair: Any = (GBDTClassifier, lightgbm.LGBMClassifier) if classes else (GBDTRegressor, lightgbm.LGBMRegressor)
+    options["n_jobs"] = 1  # small tables: threads would wait for each other
     ours, theirs = pair[0](**options).fit(X, y), pair[1](**options, verbose=-1).fit(X, y)
     assert ours.n_iter_ == theirs.n_iter_
     said = [model.predict_proba(X) if classes else model.predict(X) for model in (ours, theirs)]
