@@ -168,7 +168,7 @@ def test_a_ranker_has_no_classes_to_weigh() -> None:
     with pytest.raises(ValueError, match="class_weight is for classifiers"):
         GBDTRanker(class_weight="balanced").fit(GOOD, CODES, group=[60])
     with pytest.raises(ValueError, match="label_gain must be"):
-        GBDTRanker(label_gain="x").fit(GOOD, CODES, group=[60])
+        GBDTRanker(label_gain="x").fit(GOOD, CODES, group=[60])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="sigmoid must be"):
         GBDTRanker(sigmoid="1").fit(GOOD, CODES, group=[60])  # type: ignore[arg-type]
 
@@ -191,8 +191,9 @@ def test_tiny_rates_and_weights_are_no_errors() -> None:
 
 
 def test_numpys_numbers_are_numbers() -> None:
-    options = {"learning_rate": np.float32(0.5), "alpha": np.float32(0.5), "subsample_freq": np.int64(0)}
-    model = GBDTRegressor(n_estimators=2, objective="quantile", n_jobs=np.int32(1), **options).fit(GOOD, TARGET)
+    options: dict[str, Any] = {"learning_rate": np.float32(0.5), "alpha": np.float32(0.5), "n_jobs": np.int32(1)}
+    options["subsample_freq"] = np.int64(0)
+    model = GBDTRegressor(n_estimators=2, objective="quantile", **options).fit(GOOD, TARGET)
     plain = GBDTRegressor(n_estimators=2, objective="quantile", learning_rate=0.5, alpha=0.5).fit(GOOD, TARGET)
     assert model.predict(GOOD).tobytes() == plain.predict(GOOD).tobytes()
 
