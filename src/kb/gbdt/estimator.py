@@ -23,7 +23,7 @@ from kb.gbdt.growing.engine import NumpyEngine
 from kb.gbdt.growing.engines import engine_for
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.inputs import tables
-from kb.gbdt.inputs.row_inputs import in_32_bits, start_scores
+from kb.gbdt.inputs.row_inputs import in_32_bits, start_scores, weights_in_32_bits
 from kb.gbdt.losses import Loss
 from kb.gbdt.prediction.predicting import Predicting, sums, threads_of
 from kb.gbdt.sampling.drawing import Drawing
@@ -77,8 +77,12 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
         return tags
 
     def _checked(self, X: Any, *, fit: bool, **options: Any) -> Any:
-        """The table as float64 or float32 [N, F], and with it ``y``; NaN is missing, infinities are refused."""
+        """The table as float64 or float32 [N, F], and with it ``y``; NaN is missing, infinities are refused.
+
+        Before a fit the parameters are checked, so that a wrong one is named before anything is done.
+        """
         if fit:
+            settings.check(self)
             self._columns = tables.columns_of(X)
         table = tables.to_numbers(X, self._columns)
         kinds = [np.float64, np.float32]
@@ -95,16 +99,21 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
         wishes: eval_sets.Wishes,
         groups_Q: np.ndarray | None = None,
     ) -> None:
-        settings.check(self)
-        parameters = settings.tree_parameters(self)
-        loss.check(targets_N)
         N, F = values_NF.shape
         start_NC = start_scores(init_score, N, loss.classes)
-        targets_N, weights_N = in_32_bits(targets_N), None if weights_N is None else in_32_bits(weights_N)
+        targets_N = in_32_bits(targets_N, "y")
+        if weights_N is not None:
+            weights = "sample_weight" if self.class_weight is None else "sample_weight times class_weight"
+            weights_N = weights_in_32_bits(weights_N, weights)
+        loss.check(targets_N)
+        if weights_N is not None:
+            loss.check(targets_N[weights_N > 0])  # as these rows alone say where to start
         watching = self._watching(wishes, loss, evaluation.Labelled(targets_N, weights_N, groups_Q))
         seeds, threads = settings.seeds(self.random_state), threads_of(self.n_jobs, N)
         names = getattr(self, "feature_names_in_", None)
         categorical = {*tables.places(categorical_feature, names, F), *self._columns.categories}
+        monotone_F = settings.directions(self.monotone_constraints, F, categorical, names)
+        tables.warn_of_large_categories(values_NF, categorical, names)
         mappers = find_mappers(
             values_NF,
             max_bin=self.max_bin,
@@ -119,7 +128,7 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
             mappers,
             targets_N,
             loss,
-            self._engine(bins, parameters, _directions(self.monotone_constraints, F), threads),
+            self._engine(bins, settings.tree_parameters(self), monotone_F, threads),
             self.learning_rate,
             weights_N=weights_N,
             init_scores_NC=start_NC,
@@ -147,8 +156,8 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
         watched, name = eval_sets.read(wishes, reading)
         options = evaluation.Options(self.alpha, wishes.eval_at, wishes.label_gain)
         usual = loss.name if evaluation.is_known(loss.name) else self._usual_metric(loss.classes)
-        default = usual if self.metric is None else self.metric
-        metrics = evaluation.choose(wishes.eval_metric, default, loss, options) if watched else []
+        default = self.metric if self.metric is not None else usual if watched else "None"
+        metrics = evaluation.choose(wishes.eval_metric, default, loss, options)
         callbacks = list(wishes.callbacks or ())
         return Watching(watched, metrics, callbacks, name, self._sums, self.get_params(), self._shows_bar())
 
@@ -161,8 +170,6 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
         return check_array(targets_N, ensure_2d=False, dtype=np.float64)
 
     def _shows_bar(self) -> bool:
-        if not isinstance(self.verbose, int | np.integer):
-            raise ValueError(f"verbose must be an integer, positive for a progress bar, got {self.verbose!r}")
         if self.verbose <= 0:
             return False
         from kb.datasets import shows_progress  # only here, as it brings in downloads
@@ -171,7 +178,8 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
 
     def _rows(self, N: int, seeds: settings.Seeds) -> RowSampling | None:
         if self.boosting_type == "goss":
-            return Goss(self.top_rate, self.other_rate, int(1 / self.learning_rate), seeds.bagging)
+            first = int(min(1.0 / float(self.learning_rate), self.n_estimators))  # 1 over a tiny rate is infinite
+            return Goss(self.top_rate, self.other_rate, first, seeds.bagging)
         if self.subsample_freq > 0 and self.subsample < 1:
             return Bagging(N, self.subsample, self.subsample_freq, seeds.bagging)
         return None
@@ -193,11 +201,3 @@ class GBDTEstimator(Predicting, Saving, BaseEstimator):
 
     def _sums(self, model: Model, values_NF: np.ndarray) -> np.ndarray:
         return sums(model, values_NF, threads_of(self.n_jobs, len(values_NF)))
-
-
-def _directions(constraints: Sequence[int] | None, F: int) -> np.ndarray:
-    if constraints is None:
-        return np.zeros(F, np.int8)
-    if len(constraints) != F or any(one not in (-1, 0, 1) for one in constraints):
-        raise ValueError(f"monotone_constraints must be -1, 0 or 1 for each of {F} features, got {list(constraints)}")
-    return np.array(constraints, np.int8)

@@ -14,15 +14,15 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from kb.gbdt.estimator import GBDTEstimator
 from kb.gbdt.evaluating.eval_sets import Wishes
-from kb.gbdt.inputs.row_inputs import weights_of
+from kb.gbdt.inputs.row_inputs import classes_of, numbers_of, weights_of
 from kb.gbdt.losses import Absolute, Custom, Huber, Logistic, Loss, Poisson, Quantile, Softmax, Squared
 
 LOSSES: dict[str, Callable[[Any], Loss]] = {
     "regression": lambda _: Squared(),
     "regression_l1": lambda _: Absolute(),
-    "huber": lambda estimator: Huber(estimator.alpha),
-    "quantile": lambda estimator: Quantile(estimator.alpha),
-    "poisson": lambda estimator: Poisson(estimator.poisson_max_delta_step),
+    "huber": lambda estimator: Huber(float(estimator.alpha)),
+    "quantile": lambda estimator: Quantile(float(estimator.alpha)),
+    "poisson": lambda estimator: Poisson(float(estimator.poisson_max_delta_step)),
 }
 
 _OF_CLASSES = ("logloss", "error")  # what LightGBM has a metric of for two classes and for more
@@ -35,6 +35,11 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
     :class:`kb.gbdt.losses.Loss`, or a function of targets and scores (and weights, if it takes three arguments) that
     returns first and second derivatives. ``subsample`` does nothing unless ``subsample_freq`` is positive, as in
     LightGBM.
+
+    Some things that LightGBM takes are refused here: infinities in ``X``, targets and weights beyond 32 bits, weights
+    that are all 0 there, starting scores that are not finite, a negative ``subsample_freq``, ``class_weight`` other
+    than of classes, and (by :class:`GBDTClassifier`) a single class. LightGBM's other names of parameters, as
+    ``num_iterations`` or ``eta``, are not known.
     """
 
     def fit(
@@ -75,8 +80,11 @@ class GBDTRegressor(RegressorMixin, GBDTEstimator):
         Raises:
             ValueError: a parameter is out of range, or the data cannot be used.
             TypeError: a metric, a callback or the objective is of a wrong kind.
+
+        Warns:
+            UserWarning: a category is 2^31 or more, and so counts as missing.
         """
-        values_NF, targets_N = self._checked(X, fit=True, y=y, y_numeric=True)
+        values_NF, targets_N = self._checked(X, fit=True, y=numbers_of(y), y_numeric=True)
         weights_N = weights_of(sample_weight, values_NF)
         wishes = Wishes(
             X,
@@ -131,8 +139,8 @@ class GBDTClassifier(ClassifierMixin, GBDTEstimator):
     ) -> Self:
         """Fit the trees; ``y`` holds at least two classes, of any kind. Otherwise as :meth:`GBDTRegressor.fit`."""
         values_NF, labels_N = self._checked(X, fit=True, y=y)
+        self.classes_, targets_N = classes_of(labels_N)
         check_classification_targets(labels_N)
-        self.classes_, targets_N = np.unique(labels_N, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"a classifier needs samples of at least 2 classes, got one class: {self.classes_[0]!r}")
         weights_N = weights_of(sample_weight, values_NF)

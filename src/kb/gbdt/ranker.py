@@ -13,7 +13,7 @@ import numpy as np
 from kb.gbdt.estimator import GBDTEstimator
 from kb.gbdt.evaluating.eval_sets import Wishes
 from kb.gbdt.inputs.queries import checked_gains, checked_groups, checked_labels
-from kb.gbdt.inputs.row_inputs import weights_of
+from kb.gbdt.inputs.row_inputs import numbers_of, weights_of
 from kb.gbdt.losses import Custom, LambdaRank, Loss, RankScores
 
 
@@ -60,7 +60,7 @@ class GBDTRanker(GBDTEstimator):
             ValueError: groups do not sum to the rows, or a label is no integer or has no gain, besides the rest.
             TypeError: a metric, a callback or the objective is of a wrong kind.
         """
-        values_NF, labels_N = self._checked(X, fit=True, y=y, y_numeric=True)
+        values_NF, labels_N = self._checked(X, fit=True, y=numbers_of(y), y_numeric=True)
         labels_N, groups_Q = labels_N.astype(np.float64), checked_groups(group, len(values_NF))
         if eval_group is None and not (eval_set is None and eval_X is None):
             raise ValueError("eval_group must say how many rows each query of each set has, got None")

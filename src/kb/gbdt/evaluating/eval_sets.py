@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 from kb.gbdt.evaluating.callbacks import EarlyStopping
 from kb.gbdt.evaluating.evaluation import Labelled, Watched
 from kb.gbdt.inputs.queries import checked_groups
-from kb.gbdt.inputs.row_inputs import in_32_bits, start_scores, weights_of
+from kb.gbdt.inputs.row_inputs import in_32_bits, start_scores, weights_in_32_bits, weights_of
 
 TRAINING = "training"  # LightGBM's name of the training data
 
@@ -151,5 +151,7 @@ def _read_one(wishes: Wishes, reading: Reading, place: int, table: Any, target: 
     N = len(values_NF)
     groups_Q = None if wishes.eval_group is None else checked_groups(given(wishes.eval_group), N, "eval_group")
     start_NC = start_scores(given(wishes.eval_init_score), N, reading.classes, "eval_init_score")
-    labelled = Labelled(in_32_bits(targets_N), None if weights_N is None else in_32_bits(weights_N), groups_Q)
+    if weights_N is not None:
+        weights_N = weights_in_32_bits(weights_N, "eval_sample_weight times eval_class_weight")
+    labelled = Labelled(in_32_bits(targets_N, "y"), weights_N, groups_Q)
     return Watched("", labelled, values_NF, np.zeros((N, reading.classes)) if start_NC is None else start_NC.copy())

@@ -125,8 +125,12 @@ def choose(wanted: Any, default: Any, loss: Loss, options: Options) -> list[Metr
     defaults = default if isinstance(default, list | tuple) else [default]
     if any(not isinstance(name, str) for name in defaults):
         raise TypeError(f"metric must be a name or a list of names, got {default!r}")
-    names = [name for name in [*asked, *defaults] if isinstance(name, str) and name.lower() not in ("none", "")]
-    found = [_named(name, loss, options) for name in dict.fromkeys(map(canonical, names))]
+    said_by: dict[str, str] = {}
+    for argument, some in (("eval_metric", asked), ("metric", defaults)):
+        for name in some:
+            if isinstance(name, str) and name.lower() not in ("none", ""):
+                said_by.setdefault(canonical(name), argument)
+    found = [_named(name, argument, loss, options) for name, argument in said_by.items()]
     for function in asked:
         if callable(function):
             require_arguments(function, "eval_metric")
@@ -136,13 +140,13 @@ def choose(wanted: Any, default: Any, loss: Loss, options: Options) -> list[Metr
     return found
 
 
-def _named(name: str, loss: Loss, options: Options) -> Metric:
+def _named(name: str, argument: str, loss: Loss, options: Options) -> Metric:
     if name == "ndcg":
         return _ndcg(options)
     if name not in _POINTWISE:
-        raise ValueError(f"eval_metric must be one of {', '.join(_POINTWISE)}, ndcg, or a function; got {name!r}")
+        raise ValueError(f"{argument} must be one of {', '.join(_POINTWISE)}, ndcg, or a function; got {name!r}")
     if (loss.classes > 1) != (name in _OF_CLASSES):
-        raise ValueError(f"eval_metric {name!r} does not go with {loss.classes} trees a round")
+        raise ValueError(f"{argument} {name!r} does not go with {loss.classes} trees a round")
     function, more = _POINTWISE[name], {"alpha": options.alpha} if name in _WITH_ALPHA else {}
 
     def judge(labelled: Labelled, predictions: np.ndarray) -> Said:

@@ -10,10 +10,13 @@ The document has these fields; :mod:`kb.gbdt.files.encoding` says how values are
 - ``trees``, by round and class, as :mod:`kb.gbdt.files.tree_document` has them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from kb.arguments import is_integer
+from kb.gbdt import settings
 from kb.gbdt.binning.mapper import Categories, Mapper, Numbers
 from kb.gbdt.files.encoding import decode, encode
 from kb.gbdt.files.tree_document import numbers, take, tree_of, tree_to_document
@@ -71,6 +74,7 @@ def from_document(document: dict[str, Any], estimator_class: Any) -> Any:
     if unknown:
         raise ValueError(f"a {kind} has no parameter {unknown[0]}")
     estimator = estimator_class(**parameters)
+    settings.check_values(estimator)
     for name, value in parts["attributes"].items():
         if not name.endswith("_") or name.startswith("_") or name == "model_" or hasattr(estimator_class, name):
             raise ValueError(f"a {kind} cannot have the attribute {name}")
@@ -86,6 +90,7 @@ def from_document(document: dict[str, Any], estimator_class: Any) -> Any:
     estimator._columns = _columns(take(document, "columns", list, "the document"), mappers)
     estimator.model_ = _model(take(document, "trees", list, "the document"), mappers, estimator._loss.classes)
     _check_classes(estimator)
+    _check_attributes(estimator)
     return estimator
 
 
@@ -96,6 +101,33 @@ def _check_classes(estimator: Any) -> None:
     labels, classes = getattr(estimator, "classes_", None), max(2, estimator._loss.classes)
     if not isinstance(labels, np.ndarray) or labels.shape != (classes,):
         raise ValueError(f"classes_ must hold {classes} labels")
+
+
+def _check_attributes(estimator: Any) -> None:
+    """Refuse what fitting would not have left."""
+    rounds, features = len(estimator.model_.trees), estimator.n_features_in_
+    for name in ("n_iter_", "n_estimators_"):
+        _require(estimator, name, lambda value: type(value) is int and value == rounds, f"{rounds}, the rounds")
+    _require(estimator, "n_features_in_", is_integer, "an integer")
+    _require(estimator, "best_iteration_", lambda value: is_integer(value) and value >= 0, "an integer of at least 0")
+    for name in ("evals_result_", "best_score_"):
+        _require(estimator, name, _is_nested, "a dictionary of dictionaries")
+    if hasattr(estimator, "feature_names_in_"):
+        _require(estimator, "feature_names_in_", lambda value: _are_names(value, features), f"{features} names")
+
+
+def _require(estimator: Any, name: str, holds: Callable[[Any], bool], wanted: str) -> None:
+    value = getattr(estimator, name, None)
+    if not holds(value):
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
+
+
+def _are_names(value: Any, features: int) -> bool:
+    return isinstance(value, np.ndarray) and value.shape == (features,) and all(isinstance(name, str) for name in value)
 
 
 def _columns(entries: list[Any], mappers: list[Mapper]) -> Columns:

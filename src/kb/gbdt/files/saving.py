@@ -39,8 +39,11 @@ class Saving:
         """The estimator of such a text; it predicts the same bytes.
 
         Raises:
-            ValueError: the text is not whole, was altered, or holds an estimator of another class.
+            ValueError: the text is not whole, was altered, or holds another class or what none can have.
+            TypeError: it is no text.
         """
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"text must be a string, got {type(text).__name__}")
         try:
             found: Self = document.from_document(_checked_model(text), cls)
         except RecursionError as error:

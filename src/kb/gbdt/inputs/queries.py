@@ -27,7 +27,10 @@ def checked_gains(label_gain: Any) -> np.ndarray:
     """
     if label_gain is None:
         return default_gains()
-    gains_G = np.asarray(label_gain, np.float64)
+    try:
+        gains_G = np.asarray(label_gain, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"label_gain must be a list of finite numbers, got {label_gain!r}") from error
     if gains_G.ndim != 1 or not len(gains_G) or not np.isfinite(gains_G).all():
         raise ValueError(f"label_gain must be a list of finite numbers, got {label_gain!r}")
     return gains_G

@@ -6,11 +6,14 @@ not there then is missing. Nothing else is done to the data, and a frame's libra
 Shapes: N rows, F features.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+_TOO_LARGE = 2**31  # a category of so much or more counts as missing
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,10 @@ def to_numbers(table: Any, columns: Columns) -> Any:
     """The same table with numbers in the place of categories; what is no frame comes back as it is.
 
     Raises:
-        ValueError: a column that had categories has none now, or the other way round.
+        ValueError: a column that had categories has none now, or the other way round; two columns have one name, and
+            one of them categories; or a column holds dates.
     """
+    _refuse_dates(table)
     if not is_frame(table):
         return table
     known, now = set(columns.categories), set(columns_of(table).categories)
@@ -50,6 +55,9 @@ def to_numbers(table: Any, columns: Columns) -> Any:
         raise ValueError(f"columns of categories were {sorted(known)} when fitted, and are {sorted(now)} now")
     if not known:
         return table
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise ValueError(f"X must have columns with different names, got two named {twice!r}")
     table = table.copy(deep=False)
     for place, values in columns.categories.items():
         if place < len(table.columns):
@@ -57,6 +65,26 @@ def to_numbers(table: Any, columns: Columns) -> Any:
             codes = table[name].cat.set_categories(values).cat.codes.to_numpy(np.float64)
             table[name] = np.where(codes < 0, np.nan, codes)
     return table
+
+
+def _refuse_dates(table: Any) -> None:
+    """Refuse what NumPy would turn into a count of nanoseconds without a word."""
+    if is_frame(table):
+        for name, kind in zip(table.columns, table.dtypes, strict=True):
+            if getattr(kind, "kind", "") in tuple("mM"):
+                raise ValueError(f"X must hold numbers or categories, got column {name!r} of {kind}")
+    elif getattr(getattr(table, "dtype", None), "kind", "") in tuple("mM"):
+        raise ValueError(f"X must hold numbers, got {table.dtype}")
+
+
+def warn_of_large_categories(
+    values_NF: np.ndarray, categorical: Iterable[int], names: Sequence[str] | None = None
+) -> None:
+    """Warn once of all columns with categories that LightGBM's integers of 32 bits cannot hold: they are missing."""
+    large = [place for place in sorted(categorical) if (values_NF[:, place] >= _TOO_LARGE).any()]
+    if large:
+        columns = ", ".join(str(place) if names is None else repr(str(names[place])) for place in large)
+        warnings.warn(f"X has categories of 2^31 or more, which count as missing, in column {columns}", stacklevel=4)
 
 
 def places(features: Sequence[int | str] | str | None, names: Sequence[str] | None, count: int) -> tuple[int, ...]:
@@ -69,14 +97,16 @@ def places(features: Sequence[int | str] | str | None, names: Sequence[str] | No
         if features not in (None, "auto", ""):
             raise ValueError(f"categorical_feature must be 'auto' or a list of features, got {features!r}")
         return ()
+    if not isinstance(features, Iterable):
+        raise ValueError(f"categorical_feature must be 'auto' or a list of features, got {features!r}")
     found = []
     for feature in features:
         if isinstance(feature, str):
             if names is None or feature not in names:
-                raise ValueError(f"there is no feature named {feature!r}")
+                raise ValueError(f"categorical_feature: there is no feature named {feature!r}")
             found.append(list(names).index(feature))
         elif isinstance(feature, bool) or not isinstance(feature, int | np.integer) or not 0 <= feature < count:
-            raise ValueError(f"features are numbered from 0 to {count - 1}, got {feature!r}")
+            raise ValueError(f"categorical_feature: features are numbered from 0 to {count - 1}, got {feature!r}")
         else:
             found.append(int(feature))
     return tuple(sorted(set(found)))

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kb.arguments import is_number
 from kb.gbdt.inputs.queries import checked_gains, checked_groups, checked_labels, ideal_order, queries_of, ranking
 from kb.gbdt.losses.loss import Loss, weighted
 
@@ -104,7 +105,7 @@ class LambdaRank(Loss):
             raise ValueError(f"lambdarank_truncation_level must be an integer of at least 1, got {truncation_level!r}")
         if not isinstance(norm, bool):
             raise ValueError(f"lambdarank_norm must be True or False, got {norm!r}")
-        if not 0 < sigmoid < math.inf:
+        if not is_number(sigmoid) or not sigmoid > 0:
             raise ValueError(f"sigmoid must be a positive number, got {sigmoid!r}")
         gains_G = checked_gains(label_gain)
         checked_labels(labels_N, len(gains_G))

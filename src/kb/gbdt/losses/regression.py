@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from kb.arguments import is_number
 from kb.gbdt.losses.exponential import exponential
 from kb.gbdt.losses.loss import Loss, average, weighted
 
@@ -43,8 +44,8 @@ class Quantile(Loss):
     renews = True
 
     def __init__(self, alpha: float = 0.9) -> None:
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha must be between 0 and 1, got {alpha}")
+        if not is_number(alpha) or not 0 < alpha < 1:
+            raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}")
         self.alpha = alpha
 
     def start(self, targets_N: np.ndarray, weights_N: np.ndarray | None) -> np.ndarray:
@@ -99,8 +100,8 @@ class Huber(Loss):
     name = "huber"
 
     def __init__(self, alpha: float = 0.9) -> None:
-        if not alpha > 0:
-            raise ValueError(f"alpha must be positive, got {alpha}")
+        if not is_number(alpha) or not alpha > 0:
+            raise ValueError(f"alpha must be a positive number, got {alpha!r}")
         self.alpha = alpha
 
     def start(self, targets_N: np.ndarray, weights_N: np.ndarray | None) -> np.ndarray:
@@ -128,14 +129,14 @@ class Poisson(Loss):
     name = "poisson"
 
     def __init__(self, max_delta_step: float = 0.7) -> None:
-        if not max_delta_step > 0:
-            raise ValueError(f"poisson_max_delta_step must be positive, got {max_delta_step}")
+        if not is_number(max_delta_step) or not max_delta_step > 0:
+            raise ValueError(f"poisson_max_delta_step must be a positive number, got {max_delta_step!r}")
         self.max_delta_step = max_delta_step
 
     def check(self, targets_N: np.ndarray) -> None:
         """Refuse negative counts, and no counts at all."""
         if targets_N.min() < 0 or targets_N.sum() == 0:
-            raise ValueError("poisson needs targets of at least 0 that are not all 0")
+            raise ValueError("objective 'poisson' needs y of at least 0, and above 0 in some row whose weight is not 0")
 
     def start(self, targets_N: np.ndarray, weights_N: np.ndarray | None) -> np.ndarray:
         """The logarithm of the mean."""

@@ -105,8 +105,7 @@ class Predicting:
     def feature_importances_(self) -> np.ndarray:
         """How often each feature splits, or with importance_type "gain" what these splits gain; [F]."""
         check_is_fitted(self)
-        if self.importance_type not in ("split", "gain"):
-            raise ValueError(f"importance_type must be 'split' or 'gain', got {self.importance_type!r}")
+        require_importance_type(self.importance_type)
         total_F = np.zeros(self.n_features_in_)
         for trees in self.model_.trees:
             for tree in trees:
@@ -119,8 +118,33 @@ def has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+def require_importance_type(importance_type: Any) -> None:
+    """Refuse what no importance of features is called.
+
+    Raises:
+        ValueError: it is neither "split" nor "gain".
+    """
+    if not isinstance(importance_type, str) or importance_type not in ("split", "gain"):
+        raise ValueError(f"importance_type must be 'split' or 'gain', got {importance_type!r}")
+
+
+def require_jobs(n_jobs: Any) -> None:
+    """Refuse what is no number of threads.
+
+    Raises:
+        ValueError: it is neither None nor an integer.
+    """
+    if n_jobs is not None and not _is_integer(n_jobs):
+        raise ValueError(f"n_jobs must be None or an integer, got {n_jobs!r}")
+
+
 def threads_of(n_jobs: int | None, rows: int) -> int:
-    """As in scikit-learn: None and -1 are all cores, -2 all but one, and so on; but few where there is little to do."""
+    """As in scikit-learn: None and -1 are all cores, -2 all but one, and so on; but few where there is little to do.
+
+    Raises:
+        ValueError: ``n_jobs`` is neither None nor an integer.
+    """
+    require_jobs(n_jobs)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = cores if n_jobs is None or n_jobs == 0 else max(1, cores + 1 + n_jobs) if n_jobs < 0 else n_jobs
     return min(wanted, 1 + rows // _ROWS_OF_A_THREAD)
