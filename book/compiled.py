@@ -30,6 +30,8 @@ def trees() -> None:
         model.predict(table)
         model.predict(table[:20], pred_contrib=True)
         GBDTClassifier(n_estimators=2).fit(table, target).predict(table)
+        GBDTClassifier(n_estimators=2).fit(table, target > 0)
+        GBDTRegressor(n_estimators=2, subsample=0.5, subsample_freq=1).fit(table, target)
     GBDTRegressor(n_estimators=2, max_bin=400).fit(values, target)  # bins that a byte cannot number
     GBDTRanker(n_estimators=2).fit(values, target, group=[20] * (ROWS // 20)).predict(values)
 
