@@ -5,10 +5,6 @@ as a script, which prints for each case whether the histograms are equal.
 """
 
 import json
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +23,7 @@ from kb.gbdt.growing.engines import engine_for
 from kb.gbdt.growing.fixed_point import FixedPoint, to_fixed_point
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import Split
+from tests.processes import compiled, interpreted, run
 
 CPU = torch.device("cpu")
 
@@ -163,14 +160,6 @@ def test_cuda_gets_the_engine_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(engine_for("cuda", bins, TreeParameters(), np.zeros(6, np.int8), 1), TorchEngine)
 
 
-def run(*line: str, **environment: str) -> str:
-    source = str(Path(__file__).parents[2] / "src")
-    environment = {**os.environ, "PYTHONPATH": source, "PYTHONWARNINGS": "ignore", **environment}
-    done = subprocess.run([sys.executable, *line], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_fits_on_the_cpu_import_no_torch() -> None:
     code = (
         "import sys, numpy as np; from kb.gbdt import GBDTRegressor\n"
@@ -202,17 +191,15 @@ def histograms_are_equal(rows: int, part: tuple[int, int], **options: Any) -> bo
 
 
 @pytest.fixture(scope="module")
-def interpreted() -> dict[str, bool]:
+def equal() -> dict[str, bool]:
     """For each case, whether Triton's interpreter gives NumPy's histogram."""
-    if find_spec("triton") is None:
-        pytest.skip("Triton is not installed")
-    equal: dict[str, bool] = json.loads(run(__file__, TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES=""))
+    equal: dict[str, bool] = interpreted(__file__)
     return equal
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_in_the_interpreter_histograms_are_numpys(name: str, interpreted: dict[str, bool]) -> None:
-    assert interpreted[name]
+def test_in_the_interpreter_histograms_are_numpys(name: str, equal: dict[str, bool]) -> None:
+    assert equal[name]
 
 
 COMPILE = """
@@ -235,9 +222,7 @@ assert "atom.global.gpu.relaxed.add.u64" in ptx or "red.global.gpu.relaxed.add.u
 
 
 def test_the_kernel_compiles_for_a_gpu_to_additions_of_integers(tmp_path: Path) -> None:
-    if find_spec("triton") is None:
-        pytest.skip("Triton is not installed")
-    run("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
+    compiled(COMPILE, tmp_path)
 
 
 if __name__ == "__main__":

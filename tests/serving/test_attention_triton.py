@@ -5,10 +5,6 @@ as a script, which prints for each case the largest error as a share of the larg
 """
 
 import json
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ import torch
 
 from kb.serving.attention import alibi_slopes, paged_attention
 from kb.serving.step_layout import StepLayout
+from tests.processes import compiled, interpreted
 
 MIXED = [(0, 9), (130, 131), (60, 100), (0, 1), (5, 7), (299, 300)]
 CASES: dict[str, dict[str, Any]] = {
@@ -74,20 +71,10 @@ def largest_error(
     return float((ours - wanted).abs().max() / wanted.abs().max()) if ours.numel() else 0.0
 
 
-def run(*line: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    source = str(Path(__file__).parents[2] / "src")
-    environment = {**os.environ, "PYTHONPATH": source, "PYTHONWARNINGS": "ignore", **environment}
-    return subprocess.run([sys.executable, *line], env=environment, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def errors() -> dict[str, float]:
     """Of each case, run by the interpreter."""
-    if find_spec("triton") is None:
-        pytest.skip("Triton is not installed")
-    done = run(__file__, TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
-    assert done.returncode == 0, done.stderr
-    errors: dict[str, float] = json.loads(done.stdout)
+    errors: dict[str, float] = interpreted(__file__)
     return errors
 
 
@@ -132,10 +119,7 @@ assert "ex2.approx" in merge
 
 
 def test_kernels_compile_for_a_gpu_and_use_its_tensor_cores(tmp_path: Path) -> None:
-    if find_spec("triton") is None:
-        pytest.skip("Triton is not installed")
-    done = run("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
-    assert done.returncode == 0, done.stderr
+    compiled(COMPILE, tmp_path)
 
 
 if __name__ == "__main__":
