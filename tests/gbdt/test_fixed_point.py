@@ -37,6 +37,7 @@ def test_the_sum_of_the_largest_never_overflows_and_uses_the_room(rows: int, lar
     exponent = scale_exponent(largest, rows)
     total = rows * math.ldexp(largest, exponent)
     assert 2.0 ** (BITS - 2) / 2 < total < 2.0**BITS
+    assert 2 * total < 2.0**63, "a difference of two such sums must fit 64 bits"
 
 
 def test_units_are_powers_of_two_and_zeros_have_one() -> None:

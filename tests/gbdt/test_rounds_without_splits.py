@@ -50,6 +50,14 @@ def test_small_draws_of_rows(seed: int) -> None:
     assert_lightgbms(X, y, n_estimators=60, **options)
 
 
+@pytest.mark.parametrize("seed", [3, 5, 8])
+def test_rounds_without_splits_do_not_count_towards_the_next_draw(seed: int) -> None:
+    X, y = numbers(seed, 45)  # the first draw has too few rows for two leaves, later ones have enough
+    options = {"subsample": 0.5, "subsample_freq": 3, "random_state": seed, "min_child_samples": 11}
+    assert GBDTRegressor(**options, n_estimators=1).fit(X, y).model_.trees[0][0].leaves == 1
+    assert_lightgbms(X, y, n_estimators=40, **options)
+
+
 def test_a_draw_of_no_rows_grows_nothing() -> None:
     X, y = numbers(2, 3000)
     assert_lightgbms(X, y, subsample=0.001, subsample_freq=1, n_estimators=30)
