@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -36,6 +37,11 @@ def tokens_of(tokens: Sequence[int], dtype: torch.dtype = torch.float64) -> list
     return [x_TD.to(dtype).requires_grad_() for x_TD in drawn]
 
 
+def with_timeout(options: dict[str, Any]) -> dict[str, Any]:
+    """Nodes want one."""
+    return {"timeout": timedelta(seconds=60), **options} if "node_size" in options else options
+
+
 def differences(
     tokens: Sequence[int],
     experts: int,
@@ -58,7 +64,7 @@ def differences(
     xs = tokens_of(tokens, dtype)
     if favourite is not None:
         xs = [x_TD.detach().abs().requires_grad_() for x_TD in xs]
-    parallel = ExpertParallel.shard(copy.deepcopy(oracle), **options or {})
+    parallel = ExpertParallel.shard(copy.deepcopy(oracle), **with_timeout(options or {}))
     oracle.implementation = "loop"
     rank = dist.get_rank()
     out, routing = parallel(x := xs[rank].detach().clone().requires_grad_())
@@ -71,7 +77,11 @@ def differences(
         pairs = [oracle(each) for each in xs]
         wanted, weights = [out for out, _ in pairs], [routing.weights_TK for _, routing in pairs]
     sum(_loss(each) for each in wanted).backward()
-    found = {"output": (out, wanted[rank]), "weights": (routing.weights_TK, weights[rank]), "x": (x.grad, xs[rank].grad)}
+    found = {
+        "output": (out, wanted[rank]),
+        "weights": (routing.weights_TK, weights[rank]),
+        "x": (x.grad, xs[rank].grad),
+    }
     share = experts // dist.get_world_size()
     for name, parameter in parallel.named_parameters():
         found[name] = parameter.grad, _gradient(oracle, name, slice(rank * share, (rank + 1) * share))

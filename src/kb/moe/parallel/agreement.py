@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from kb.moe.parallel.groups import Groups
+from kb.moe.parallel.groups import Groups, lost_ranks_named
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 HEADER = ("state", "dtype", "gradients")
@@ -36,12 +36,14 @@ def require_agreement(
         device: On which the group can communicate.
 
     Raises:
+        LostRankError: a rank died, or did not answer within the timeout of its group.
         PeerError: another rank had a problem.
         ValueError: ranks have different settings.
     """
     mine = torch.tensor([GOOD if problem is None else BAD, *settings.values()], device=device)
     all_RH = [torch.empty_like(mine) for _ in range(groups.ranks)]
-    dist.all_gather(all_RH, mine, group=groups.groups[0])
+    with lost_ranks_named():
+        dist.all_gather(all_RH, mine, group=groups.groups[0])
     _judge(torch.stack(all_RH).cpu(), ("state", *settings), problem)
 
 
@@ -61,6 +63,7 @@ def exchange_counts(
         rows that each rank of this node hands over here, for this number in each node; None without.
 
     Raises:
+        LostRankError: a rank died, or did not answer within the timeout of its group.
         PeerError: another rank had a problem.
         ValueError: ranks have different headers.
     """
@@ -84,7 +87,8 @@ def exchange_counts(
 def _all_to_all(x: Tensor, group: dist.ProcessGroup) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
-    dist.all_to_all_single(out, x, group=group)
+    with lost_ranks_named():
+        dist.all_to_all_single(out, x, group=group)
     return out
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from kb.moe.parallel.groups import Groups
+from kb.moe.parallel.groups import Groups, lost_ranks_named
 from kb.moe.parallel.plan import Order, Route
 
 
@@ -43,7 +43,7 @@ class Exchange:
         """Wait for the rows [Q, D]; to be called once.
 
         Raises:
-            RuntimeError: a rank died, or did not answer within the timeout of its group.
+            LostRankError: a rank died, or did not answer within the timeout of its group.
         """
         out_QD: Tensor = _Arrive.apply(self._between_QD, self._flight)
         return out_QD
@@ -80,14 +80,16 @@ class _Journey:
         self.out_QD = x_PD.new_empty(sum(hop.receive), *x_PD.shape[1:])
         group = self.groups.groups[hop.group]
         splits = list(hop.receive), list(hop.send)
-        self.work = dist.all_to_all_single(self.out_QD, self.sent_PD, *splits, group=group, async_op=True)
+        with lost_ranks_named():
+            self.work = dist.all_to_all_single(self.out_QD, self.sent_PD, *splits, group=group, async_op=True)
 
     def finish(self) -> Tensor:
         """[Q, D], when the last hop is over."""
         for number in range(len(self.route.hops)):
             if number:
                 self._start(number, _ordered(self.out_QD, self.route.orders[number]))
-            self.work.wait()
+            with lost_ranks_named():
+                self.work.wait()
         return _ordered(self.out_QD, self.route.orders[-1])
 
 

@@ -22,7 +22,7 @@ from kb.moe.banks import ModuleExperts, SwiGLUExperts
 from kb.moe.experts import IMPLEMENTATIONS, run_rows
 from kb.moe.layer import MoELayer
 from kb.moe.parallel.agreement import DTYPES, exchange_counts, require_agreement
-from kb.moe.parallel.groups import Groups
+from kb.moe.parallel.groups import Groups, check_nodes
 from kb.moe.parallel.pipeline import Chunk, chunks_of, travel
 from kb.moe.parallel.plan import Route, by_node, direct
 from kb.moe.parallel.shards import shard_experts
@@ -41,7 +41,7 @@ class ExpertParallel(nn.Module):
         implementation: How experts are run: one of ``kb.moe.IMPLEMENTATIONS`` but "loop".
         overlap: C, chunks of tokens: rows of one travel while the experts work on another.
         node_size: Ranks of a node, for an exchange in two hops; None for one hop.
-        timeout: Of the groups that the two hops need, which do not inherit that of ``group``.
+        timeout: Of the groups that two hops need, which do not inherit that of ``group``; needed with ``node_size``.
 
     Raises:
         RuntimeError: torch.distributed is not initialised.
@@ -74,7 +74,7 @@ class ExpertParallel(nn.Module):
             "overlap": overlap if isinstance(overlap, int) else 0,
             "node_size": node_size if isinstance(node_size, int) else 0,
         }
-        require_agreement(whole, settings, self._problem(whole, node_size), router.weight.device)
+        require_agreement(whole, settings, self._problem(whole, node_size, timeout), router.weight.device)
         self.groups = whole if node_size is None else Groups.of(group, node_size, timeout)
 
     @classmethod
@@ -114,7 +114,7 @@ class ExpertParallel(nn.Module):
             ValueError: the shape does not fit, the router's logits are not finite, or ranks differ in dtype or in
                 what needs a gradient.
             PeerError: another rank's input was refused.
-            RuntimeError: a rank died, or did not answer within the timeout of its group.
+            LostRankError: a rank died, or did not answer within the timeout of its group.
         """
         problem: Exception | None = None
         chunks: list[Chunk] = []
@@ -167,14 +167,14 @@ class ExpertParallel(nn.Module):
             return 0
         return 1 + 2 * x.requires_grad + 4 * any(p.requires_grad for p in self.experts.parameters())
 
-    def _problem(self, groups: Groups, node_size: object) -> Exception | None:
+    def _problem(self, groups: Groups, node_size: object, timeout: timedelta | None) -> Exception | None:
         """What is wrong with this rank's arguments, if anything."""
         wanted, left_over = divmod(self.router.config.num_experts, groups.ranks)
         ways = [name for name in IMPLEMENTATIONS if name != "loop"]
         try:
             require_count("overlap", self.overlap)
             if node_size is not None:
-                require_count("node_size", node_size)
+                check_nodes(groups.ranks, node_size, timeout)
         except ValueError as error:
             return error
         if left_over or len(self.experts) != wanted:

@@ -89,7 +89,7 @@ def travel(
         [T, O] of this rank's tokens, and what ``beside`` gave.
 
     Raises:
-        RuntimeError: a rank died, or did not answer within the timeout of its group.
+        LostRankError: a rank died, or did not answer within the timeout of its group.
     """
     going = exchange(chunks[0].rows_PD, routes[0], groups)
     between = beside()

@@ -5,7 +5,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from kb.moe.banks import ModuleExperts, SwiGLUExperts
-from kb.moe.parallel.groups import Groups
+from kb.moe.parallel.groups import Groups, lost_ranks_named
 
 
 def shard_experts(
@@ -73,7 +73,8 @@ def sum_replicated_gradients(module: nn.Module, group: dist.ProcessGroup | None 
         group: The ranks; None for every process there is.
 
     Raises:
-        RuntimeError: torch.distributed is not initialised, or a rank died.
+        RuntimeError: torch.distributed is not initialised.
+        LostRankError: a rank died, or did not answer within the timeout of its group.
     """
     from kb.moe.parallel.layer import ExpertParallel
 
@@ -86,7 +87,8 @@ def sum_replicated_gradients(module: nn.Module, group: dist.ProcessGroup | None 
         present = torch.tensor([float(p.grad is not None) for p in same], device=kind[0], dtype=kind[1])
         parts = [p.new_zeros(p.numel()) if p.grad is None else p.grad.reshape(-1) for p in same]
         total = torch.cat([present, *parts])
-        dist.all_reduce(total, group=whole)
+        with lost_ranks_named():
+            dist.all_reduce(total, group=whole)
         somewhere = total[: len(same)].tolist()
         sums = total[len(same) :].split([p.numel() for p in same])
         for parameter, ranks, gradient in zip(same, somewhere, sums, strict=True):
