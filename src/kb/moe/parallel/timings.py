@@ -1,0 +1,109 @@
+"""Times of exchanges and of whole layers, as functions for :class:`~kb.moe.parallel.Ranks` to run on every rank.
+
+Each sample is timed from a barrier on, and is the time of the slowest rank: an exchange is over when it is over for
+all.
+
+Shapes: R ranks, L experts of a rank, T tokens of a rank, D width, P rows.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+
+import torch
+import torch.distributed as dist
+
+from kb.moe.layer import MoELayer
+from kb.moe.parallel.agreement import Header, exchange_counts
+from kb.moe.parallel.exchange import exchange
+from kb.moe.parallel.groups import Groups
+from kb.moe.parallel.layer import ExpertParallel
+from kb.moe.parallel.plan import Route, by_node, direct
+from kb.moe.router_config import RouterConfig
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Of the slowest rank, from a barrier on."""
+    dist.barrier()
+    start = time.perf_counter()
+    work()
+    slowest = torch.tensor(time.perf_counter() - start, dtype=torch.float64)
+    dist.all_reduce(slowest, dist.ReduceOp.MAX)
+    return float(slowest)
+
+
+def even_route(rows: int, groups: Groups) -> Route:
+    """The route where every rank sends as many rows to each."""
+    sent_RL = torch.full((groups.ranks, 1), rows // groups.ranks)
+    counts = exchange_counts(groups, sent_RL[None], Header(), None)
+    if counts.between_CGN is None:
+        return direct(sent_RL, counts.received_CRL[0], torch.device("cpu"))
+    return by_node(sent_RL, counts.between_CGN[0], counts.received_CRL[0], torch.device("cpu"))
+
+
+def time_exchanges(rows: Sequence[int], width: int, repeats: int, node_size: int | None = None) -> list[list[float]]:
+    """Seconds of exchanges of so many rows of float32 a rank, as many for each rank; samples are taken in turn.
+
+    Args:
+        rows: Of each exchange; multiples of the ranks.
+        width: D.
+        repeats: Samples of each, after one that does not count.
+        node_size: Ranks of a node, for two hops.
+    """
+    groups = Groups.of(None, node_size, timedelta(seconds=60) if node_size else None)
+    routes = [even_route(number, groups) for number in rows]
+    inputs = [torch.ones(number, width) for number in rows]
+    samples: list[list[float]] = [[] for _ in rows]
+    for _ in range(repeats + 1):
+        for taken, route, x_PD in zip(samples, routes, inputs, strict=True):
+            taken.append(seconds_of(partial(_there, x_PD, route, groups)))
+    return [taken[1:] for taken in samples]
+
+
+def _there(x_PD: torch.Tensor, route: Route, groups: Groups) -> None:
+    exchange(x_PD, route, groups).arrive()
+
+
+def time_layers(
+    tokens: int,
+    width: int,
+    inner: int,
+    config: RouterConfig,
+    repeats: int,
+    *,
+    overlaps: Sequence[int] = (1,),
+    node_size: int | None = None,
+    shared_inner: int | None = None,
+) -> dict[int, list[float]]:
+    """Seconds of a layer forwards and backwards, by the number of chunks; samples are taken in turn.
+
+    Args:
+        tokens: T of this rank.
+        width: D.
+        inner: Of each expert.
+        config: Of the router.
+        repeats: Samples of each, after one that does not count.
+        overlaps: Numbers of chunks.
+        node_size: Ranks of a node, for two hops.
+        shared_inner: Of a shared network; None for none.
+    """
+    torch.manual_seed(0)
+    layer = MoELayer.swiglu(width, inner, config, shared_inner=shared_inner)
+    timeout = timedelta(seconds=60) if node_size else None
+    layers = {
+        chunks: ExpertParallel.shard(layer, overlap=chunks, node_size=node_size, timeout=timeout) for chunks in overlaps
+    }
+    torch.manual_seed(1 + dist.get_rank())
+    x_TD = torch.randn(tokens, width, requires_grad=True)
+    samples: dict[int, list[float]] = {chunks: [] for chunks in overlaps}
+    for _ in range(repeats + 1):
+        for chunks, parallel in layers.items():
+            samples[chunks].append(seconds_of(partial(_step, parallel, x_TD)))
+    return {chunks: taken[1:] for chunks, taken in samples.items()}
+
+
+def _step(parallel: ExpertParallel, x_TD: torch.Tensor) -> None:
+    out_TD, _ = parallel(x_TD)
+    parallel.zero_grad()
+    out_TD.backward(torch.ones_like(out_TD))
