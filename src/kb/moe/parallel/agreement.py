@@ -105,23 +105,24 @@ def exchange_counts(groups: Groups, sent_CRL: Tensor, header: Header, problem: E
     block_RB = torch.cat([head_H.expand(R, H), sent_CRL.transpose(0, 1).reshape(R, C * L)], dim=1)
     between_CGN = None
     if groups.node_size is None:
-        block_RB = _all_to_all(block_RB, groups.groups[0])
+        block_RB = _all_to_all(block_RB, groups, 0)
     else:
         shape_NGB = (groups.nodes, groups.node_size, -1)
-        block_GNB = _all_to_all(block_RB.view(shape_NGB).transpose(0, 1), groups.groups[1])
+        block_GNB = _all_to_all(block_RB.view(shape_NGB).transpose(0, 1), groups, 1)
         between_CGN = block_GNB[..., H:].unflatten(2, (C, L)).sum(-1).permute(2, 0, 1).cpu()
-        block_RB = _all_to_all(block_GNB.transpose(0, 1), groups.groups[2]).reshape(R, -1)
+        block_RB = _all_to_all(block_GNB.transpose(0, 1), groups, 2).reshape(R, -1)
     block_RB = block_RB.cpu()
     _judge(block_RB[:, :3], ("state", "dtype", "recording of gradients"), problem)
     rows, experts = (bool(needed) for needed in block_RB[:, 3:H].any(0))
     return Counts(block_RB[:, H:].reshape(R, C, L).transpose(0, 1), between_CGN, rows, experts)
 
 
-def _all_to_all(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+def _all_to_all(x: Tensor, groups: Groups, number: int) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
+    work = groups.all_to_all(number, out, x)
     with lost_ranks_named():
-        dist.all_to_all_single(out, x, group=group)
+        work.wait()
     return out
 
 

@@ -1,23 +1,27 @@
 """Times of exchanges and of whole layers, as functions for :class:`~kb.moe.parallel.Ranks` to run on every rank.
 
 Each sample is timed from a barrier on, and is the time of the slowest rank: an exchange is over when it is over for
-all.
+all. Between processes of one machine the "network" is its own cores, which copy; a :class:`SlowLinks` stands in for a
+network that takes time and no cores.
 
 Shapes: R ranks, L experts of a rank, T tokens of a rank, D width, P rows.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from kb.moe.layer import MoELayer
 from kb.moe.parallel.agreement import Header, exchange_counts
+from kb.moe.parallel.cost import Link
 from kb.moe.parallel.exchange import exchange
-from kb.moe.parallel.groups import Groups
+from kb.moe.parallel.groups import Groups, Work
 from kb.moe.parallel.layer import ExpertParallel
 from kb.moe.parallel.plan import Route, by_node, direct
 from kb.moe.router_config import RouterConfig
@@ -31,6 +35,44 @@ def seconds_of(work: Callable[[], object]) -> float:
     slowest = torch.tensor(time.perf_counter() - start, dtype=torch.float64)
     dist.all_reduce(slowest, dist.ReduceOp.MAX)
     return float(slowest)
+
+
+class _Late:
+    """Work that is over no sooner than a link would be."""
+
+    def __init__(self, work: Work, end: float) -> None:
+        self.work, self.end = work, end
+
+    def wait(self) -> None:
+        self.work.wait()
+        time.sleep(max(0.0, self.end - time.perf_counter()))
+
+
+@dataclass(frozen=True)
+class SlowLinks(Groups):
+    """Groups whose exchanges take as long as over a slower link: who waits for one sleeps.
+
+    Args:
+        link: Of each rank to all others.
+    """
+
+    link: Link = field(kw_only=True)
+
+    def all_to_all(
+        self,
+        number: int,
+        out_QD: Tensor,
+        x_PD: Tensor,
+        receive: Sequence[int] | None = None,
+        send: Sequence[int] | None = None,
+    ) -> Work:
+        """As the parent's, and not over before the link would have carried what leaves this rank."""
+        group = self.groups[number]
+        ranks = dist.get_world_size(group)
+        stays = len(x_PD) // ranks if send is None else send[dist.get_rank(group)]
+        leaving = (len(x_PD) - stays) * x_PD[:1].nbytes
+        end = time.perf_counter() + self.link.seconds(ranks - 1, leaving)
+        return _Late(super().all_to_all(number, out_QD, x_PD, receive, send), end)
 
 
 def even_route(rows: int, groups: Groups) -> Route:
@@ -61,7 +103,7 @@ def time_exchanges(rows: Sequence[int], width: int, repeats: int, node_size: int
     return [taken[1:] for taken in samples]
 
 
-def _there(x_PD: torch.Tensor, route: Route, groups: Groups) -> None:
+def _there(x_PD: Tensor, route: Route, groups: Groups) -> None:
     exchange(x_PD, route, groups).arrive()
 
 
@@ -75,6 +117,7 @@ def time_layers(
     overlaps: Sequence[int] = (1,),
     node_size: int | None = None,
     shared_inner: int | None = None,
+    link: Link | None = None,
 ) -> dict[int, list[float]]:
     """Seconds of a layer forwards and backwards, by the number of chunks; samples are taken in turn.
 
@@ -87,6 +130,7 @@ def time_layers(
         overlaps: Numbers of chunks.
         node_size: Ranks of a node, for two hops.
         shared_inner: Of a shared network; None for none.
+        link: What stands in for a network; None for this machine's own.
     """
     torch.manual_seed(0)
     layer = MoELayer.swiglu(width, inner, config, shared_inner=shared_inner)
@@ -94,6 +138,10 @@ def time_layers(
     layers = {
         chunks: ExpertParallel.shard(layer, overlap=chunks, node_size=node_size, timeout=timeout) for chunks in overlaps
     }
+    if link is not None:
+        for parallel in layers.values():
+            parts = parallel.groups
+            parallel.groups = SlowLinks(parts.groups, parts.rank, parts.ranks, parts.node_size, link=link)
     torch.manual_seed(1 + dist.get_rank())
     x_TD = torch.randn(tokens, width, requires_grad=True)
     samples: dict[int, list[float]] = {chunks: [] for chunks in overlaps}
@@ -103,7 +151,7 @@ def time_layers(
     return {chunks: taken[1:] for chunks, taken in samples.items()}
 
 
-def _step(parallel: ExpertParallel, x_TD: torch.Tensor) -> None:
+def _step(parallel: ExpertParallel, x_TD: Tensor) -> None:
     out_TD, _ = parallel(x_TD)
     parallel.zero_grad()
     out_TD.backward(torch.ones_like(out_TD))
