@@ -110,7 +110,7 @@ def in_half_the_ranks() -> dict[str, float]:
         "router": (parallel.router.weight.grad, oracle.router.weight.grad),
         "experts": (parallel.experts.down_proj.grad, oracle.experts.down_proj.grad[share]),
     }
-    return {name: float((ours - wanted).abs().max()) for name, (ours, wanted) in pairs.items()}
+    return {name: float((ours - wanted).detach().abs().max()) for name, (ours, wanted) in pairs.items()}
 
 
 def sums() -> list[list[float] | None]:

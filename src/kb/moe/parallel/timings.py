@@ -52,11 +52,15 @@ class _Late:
 class SlowLinks(Groups):
     """Groups whose exchanges take as long as over a slower link: who waits for one sleeps.
 
+    One message goes after the other, of whichever exchange.
+
     Args:
         link: Of each rank to all others.
+        free: When it will have carried what it has, by ``time.perf_counter``; one number.
     """
 
     link: Link = field(kw_only=True)
+    free: list[float] = field(default_factory=lambda: [0.0])
 
     def all_to_all(
         self,
@@ -71,8 +75,8 @@ class SlowLinks(Groups):
         ranks = dist.get_world_size(group)
         stays = len(x_PD) // ranks if send is None else send[dist.get_rank(group)]
         leaving = (len(x_PD) - stays) * x_PD[:1].nbytes
-        end = time.perf_counter() + self.link.seconds(ranks - 1, leaving)
-        return _Late(super().all_to_all(number, out_QD, x_PD, receive, send), end)
+        self.free[0] = max(self.free[0], time.perf_counter()) + self.link.seconds(ranks - 1, leaving)
+        return _Late(super().all_to_all(number, out_QD, x_PD, receive, send), self.free[0])
 
 
 def even_route(rows: int, groups: Groups) -> Route:
