@@ -68,6 +68,8 @@ def run_rows(x_RD: Tensor, bank: ExpertBank, ends_E: Tensor, *, implementation: 
     if implementation not in IMPLEMENTATIONS or implementation == "loop":
         wanted = ", ".join(name for name in IMPLEMENTATIONS if name != "loop")
         raise ValueError(f"implementation {implementation!r} is not known for rows; wanted one of {wanted}")
+    if isinstance(bank, SwiGLUExperts):
+        x_RD = _as_autocast(x_RD)
     if implementation == "auto":
         implementation = _fastest(x_RD, bank)
     if implementation == "experts":
@@ -110,14 +112,23 @@ def _run_by_expert(x_RD: Tensor, bank: ExpertBank, ends_E: Tensor) -> Tensor:
 
 
 def _run_grouped(x_RD: Tensor, bank: SwiGLUExperts, ends_E: Tensor, way: str) -> Tensor:
+    gate_up_proj, down_proj = _as_autocast(bank.gate_up_proj), _as_autocast(bank.down_proj)
     if bank.activation is F.silu and fits_kernels(x_RD):
-        (gate_up_R2F,) = grouped_linear(x_RD, bank.gate_up_proj, ends_E, way=way)
+        (gate_up_R2F,) = grouped_linear(x_RD, gate_up_proj, ends_E, way=way)
         inner_RF = silu_gate_triton(gate_up_R2F)
     else:
-        gate_RF, up_RF = grouped_linear(x_RD, bank.gate_up_proj, ends_E, way=way, parts=2)
+        gate_RF, up_RF = grouped_linear(x_RD, gate_up_proj, ends_E, way=way, parts=2)
         inner_RF = bank.activation(gate_RF) * up_RF
-    (out_RD,) = grouped_linear(inner_RF, bank.down_proj, ends_E, way=way)
+    (out_RD,) = grouped_linear(inner_RF, down_proj, ends_E, way=way)
     return out_RD
+
+
+def _as_autocast(tensor: Tensor) -> Tensor:
+    """In the dtype that ``torch.autocast`` asks for, which casts the inputs of torch's own products alone."""
+    kind = tensor.device.type
+    if not torch.is_autocast_enabled(kind) or tensor.dtype == torch.float64:
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(kind))
 
 
 def _fastest(x_TD: Tensor, bank: ExpertBank) -> str:
