@@ -4,8 +4,8 @@ A message takes a latency, and its bytes a bandwidth. Of the K copies of a token
 share (R - 1) / R leaves the rank. Where a token is sent to a node once, and copied to its experts' ranks there, what
 crosses between nodes is one row for each node that it chose, not one for each expert.
 
-Sources: Hockney 1994 (latency and bandwidth of a message); DeepSeek-V3, section 3.2.2 (a token once to each of at most
-M nodes). Units: bytes, seconds, operations (a multiplication and an addition are two).
+Source: DeepSeek-V3, section 3.2.2 (a token once to each of at most M nodes).
+Units: bytes, seconds, operations (a multiplication and an addition are two).
 Letters: R ranks, N nodes, G ranks of a node (R = N G), T tokens of a rank, K experts of a token among E, M most nodes
 of a token, D width, F inner width of an expert.
 """

@@ -10,7 +10,7 @@ import copy
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import torch
@@ -18,10 +18,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from kb.moe.layer import MoELayer
+from kb.moe.parallel.agreement import PeerError
 from kb.moe.parallel.groups import LostRankError
 from kb.moe.parallel.layer import ExpertParallel
 from kb.moe.parallel.ranks import Ranks
-from kb.moe.parallel.shards import sum_replicated_gradients
+from kb.moe.parallel.shards import rank_slice, sum_replicated_gradients
 from kb.moe.router_config import RouterConfig
 
 WIDTH, INNER = 16, 32
@@ -117,6 +118,25 @@ def train_and_die(culprit: int, steps: int) -> tuple[int, float, str]:
         except LostRankError as error:
             return done, time.perf_counter() - start, type(error).__name__
         done += 1
+
+
+def one_bad_rank(culprit: int) -> str:
+    """What each rank is told when one has a token that is no number."""
+    parallel = ExpertParallel.shard(layer_of(RouterConfig(8, 2)))
+    x_TD = torch.full((2, WIDTH), torch.nan if dist.get_rank() == culprit else 1.0, dtype=torch.float64)
+    return _told(lambda: parallel(x_TD))
+
+
+def cut(tokens: int) -> str:
+    """How many tokens of a batch that all ranks hold are this rank's, or why it cannot be cut."""
+    return _told(lambda: len(rank_slice(torch.zeros(tokens, WIDTH))))
+
+
+def _told(function: Callable[[], object]) -> str:
+    try:
+        return str(function())
+    except (ValueError, PeerError) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def main() -> None:

@@ -5,9 +5,8 @@ routings, gradients. Routing is each rank's own affair, so capacity, and tokens 
 rank. Rows travel twice, to the experts and home; what needs no rows (the shared network) and the experts of one chunk
 of tokens are computed while rows of another are under way.
 
-Sources: Lepikhin et al. 2020, GShard, section 3.2 (experts sharded, tokens by all-to-all); Rajbhandari et al. 2022,
-DeepSpeed-MoE, section 5.2 (hierarchical all-to-all); DeepSeek-V3, section 3.2 (communication hidden behind
-computation).
+Sources: Lepikhin et al. 2020, GShard (experts sharded, tokens by all-to-all); Rajbhandari et al. 2022, DeepSpeed-MoE,
+section 5.3 (hierarchical all-to-all); DeepSeek-V3, section 3.2 (communication hidden behind computation).
 Shapes: T tokens of this rank, K choices, E experts of which each rank has L, C chunks, R rows, D width, O outputs.
 """
 
