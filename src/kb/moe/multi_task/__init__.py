@@ -1,4 +1,4 @@
-"""The recommender's mixture of experts: several tasks of one row, a gate for each; MMoE, PLE and what they are held to."""
+"""The recommender's mixture of experts: several tasks of one row, a gate for each: MMoE, PLE, and their baselines."""
 
 from kb.moe.multi_task.correlated import correlated_tasks
 from kb.moe.multi_task.deletion import bank_without, layer_without, mixture_without, router_without

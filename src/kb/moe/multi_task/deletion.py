@@ -12,7 +12,6 @@ Shapes: E experts, M experts that are left, D width.
 from collections.abc import Collection
 from copy import deepcopy
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -23,7 +22,7 @@ from kb.moe.layer import MoELayer
 from kb.moe.multi_task.multi_gate import MultiGateMixture
 from kb.moe.routing import Router
 
-Bank = TypeVar("Bank", SwiGLUExperts, ModuleExperts)
+Bank = SwiGLUExperts | ModuleExperts
 
 
 def kept_experts(num_experts: int, deleted: Collection[int]) -> list[int]:
@@ -94,6 +93,7 @@ def mixture_without(model: MultiGateMixture, deleted: Collection[int]) -> MultiG
         ValueError: as of :func:`router_without`.
     """
     smaller = deepcopy(model)
-    smaller.gates = nn.ModuleList(router_without(gate, deleted) for gate in model.gates)
+    gates = [gate for gate in model.gates if isinstance(gate, Router)]
+    smaller.gates = nn.ModuleList(router_without(gate, deleted) for gate in gates)
     smaller.experts = bank_without(model.experts, deleted)
     return smaller

@@ -96,7 +96,7 @@ def movielens(seed: int = 0) -> MovieLens:
         Rows(torch.from_numpy(x_NF[start:end]), torch.from_numpy(targets_N2[start:end]).float())
         for start, end in zip([0, *ends[:-1]], ends, strict=True)
     ]
-    return MovieLens(*parts, tuple(columns))
+    return MovieLens(parts[0], parts[1], parts[2], tuple(columns))
 
 
 def before(
@@ -156,7 +156,7 @@ def _history(
 ) -> dict[str, np.ndarray]:
     """What earlier ratings say of the user, of the film, and of the user among films of each genre."""
     above_R = stars_R - _MIDDLE
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     for name, key_R, key_N in (("user", user_R, user_N), ("film", film_R, film_N)):
         count_N, sum_N = before(key_R, time_R, above_R, key_N, time_N)
         columns |= {f"{name} ratings": np.log1p(count_N), f"{name} mean": sum_N / (count_N + _DOUBT)}

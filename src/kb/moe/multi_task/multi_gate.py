@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kb.arguments import require_count
-from kb.moe.banks import ModuleExperts
+from kb.moe.banks import ModuleExperts, SwiGLUExperts
 from kb.moe.multi_task.gates import run_gates
 from kb.moe.multi_task.perceptron import perceptron
 from kb.moe.router_config import RouterConfig
@@ -25,7 +25,7 @@ class MultiGateMixture(nn.Module):
     """MMoE.
 
     Args:
-        experts: E modules from [T, D] to [T, O].
+        experts: E of them, modules of any kind or the SwiGLU networks of a language model.
         gates: A router to these experts for each task.
         towers: For each task, a module from [T, O] to [T, 1].
 
@@ -33,14 +33,17 @@ class MultiGateMixture(nn.Module):
         ValueError: gates and towers are not equally many, or a gate is not to as many experts as there are.
     """
 
-    def __init__(self, experts: ModuleExperts, gates: Iterable[Router], towers: Iterable[nn.Module]) -> None:
+    def __init__(
+        self, experts: ModuleExperts | SwiGLUExperts, gates: Iterable[Router], towers: Iterable[nn.Module]
+    ) -> None:
         super().__init__()
+        gates = list(gates)
         self.experts = experts
         self.gates = nn.ModuleList(gates)
         self.towers = nn.ModuleList(towers)
         if not len(self.towers) or len(self.gates) != len(self.towers):
             raise ValueError(f"gates and towers must be one a task, got {len(self.gates)} and {len(self.towers)}")
-        for gate in self.gates:
+        for gate in gates:
             if gate.config.num_experts != len(experts):
                 raise ValueError(f"gates must be to {len(experts)} experts, got one to {gate.config.num_experts}")
 

@@ -86,9 +86,10 @@ class ProgressiveExtraction(nn.Module):
 
     def __init__(self, layers: Iterable[ExtractionLayer], towers: Iterable[nn.Module]) -> None:
         super().__init__()
+        layers = list(layers)
         self.layers = nn.ModuleList(layers)
         self.towers = nn.ModuleList(towers)
-        gates = [len(layer.gates) for layer in self.layers]
+        gates = [len(layer.gates) for layer in layers]
         tasks = len(self.towers)
         if not gates or gates != [tasks + 1] * (len(gates) - 1) + [tasks]:
             raise ValueError(
