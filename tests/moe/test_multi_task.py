@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from kb.moe import (
@@ -25,14 +27,19 @@ from kb.moe.multi_task import (
     ExtractionLayer,
     MultiGateMixture,
     ProgressiveExtraction,
+    Rows,
     SharedBottom,
     SingleTasks,
     bank_without,
+    binary_loss,
     correlated_tasks,
+    epochs,
     expert_weights,
+    extraction_without,
     layer_without,
     mixture_without,
     perceptron,
+    ranking_quality,
     router_without,
     run_gates,
     widened,
@@ -262,6 +269,65 @@ def test_deletion_leaves_the_model_that_it_came_from() -> None:
     assert torch.equal(router_without(model.gates[0], {0}).weight, model.gates[0].weight[1:])
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_deleting_an_expert_of_ple_is_forbidding_it(data: st.DataObject) -> None:
+    specific, shared = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    deleted = data.draw(st.sets(st.integers(0, 2 * specific + shared - 1), max_size=3))
+    torch.manual_seed(data.draw(st.integers(0, 2**31)))
+    last = data.draw(st.booleans())
+    own = [[perceptron([4, 3], last_relu=True) for _ in range(specific)] for _ in range(2)]
+    layer = ExtractionLayer(4, own, [perceptron([4, 3], last_relu=True) for _ in range(shared)], last=last).double()
+    if any(set(layer.members(gate)) <= deleted for gate in range(len(layer.gates))):
+        with pytest.raises(ValueError, match="must leave at least one"):
+            extraction_without(layer, deleted)
+        return
+    inputs = torch.randn(3, 5, 4, dtype=torch.float64).unbind()
+    outs, routings = layer(inputs)
+    smaller_outs, smaller_routings = extraction_without(layer, deleted)(inputs)
+    kept = [e for e in range(len(layer.experts)) if e not in deleted]
+    for routing, smaller_routing in zip(routings, smaller_routings, strict=True):
+        weights_TE = expert_weights(routing)[:, kept]
+        weights_TE = weights_TE / weights_TE.sum(-1, keepdim=True)
+        torch.testing.assert_close(expert_weights(smaller_routing), weights_TE)
+    if not deleted:
+        assert all(torch.equal(a, b) for a, b in zip(outs, smaller_outs, strict=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.sampled_from([0.0, 1.0, float("nan")])), min_size=2, max_size=30))
+def test_ranking_quality_is_scikit_learns_auc(rows: list[tuple[int, float]]) -> None:
+    score_N1, target_N1 = (torch.tensor(column, dtype=torch.float32)[:, None] for column in zip(*rows, strict=True))
+    known_N = ~target_N1[:, 0].isnan()
+    if len(set(target_N1[known_N, 0].tolist())) < 2:
+        with pytest.raises(ValueError, match="both targets of task 0"):
+            ranking_quality(lambda x: (x, ()), Rows(score_N1, target_N1))
+        return
+    wanted = roc_auc_score(target_N1[known_N, 0], score_N1[known_N, 0])
+    assert ranking_quality(lambda x: (x, ()), Rows(score_N1, target_N1)) == [pytest.approx(wanted)]
+
+
+def test_the_loss_skips_what_is_not_known() -> None:
+    logits_BS = torch.tensor([[0.0, 2.0], [1.0, 7.0], [-3.0, -1.0]], requires_grad=True)
+    nan = float("nan")
+    target_BS = torch.tensor([[1.0, 0.0], [nan, nan], [0.0, nan]])
+    loss = binary_loss(lambda x: (x, ()), (logits_BS, target_BS))
+    wanted = F.binary_cross_entropy_with_logits(torch.tensor([0.0, -3.0]), torch.tensor([1.0, 0.0]))
+    wanted = wanted + F.binary_cross_entropy_with_logits(torch.tensor(2.0), torch.tensor(0.0))
+    torch.testing.assert_close(loss, wanted)
+    loss.backward()
+    assert (logits_BS.grad == 0).tolist() == [[False, False], [True, True], [False, True]]
+
+
+def test_epochs_show_each_row_once_and_depend_on_the_seed_alone() -> None:
+    rows = Rows(torch.arange(7.0)[:, None], torch.zeros(7, 1))
+    first = [x_BD[:, 0].tolist() for x_BD, _ in epochs(rows, 3, 2, seed=1)]
+    assert [len(some) for some in first] == [3, 3, 1, 3, 3, 1]
+    assert sorted(chain(*first[:3])) == sorted(chain(*first[3:])) == list(range(7))
+    assert first[:3] != first[3:]
+    assert first == [x_BD[:, 0].tolist() for x_BD, _ in epochs(rows, 3, 2, seed=1)]
+
+
 def test_top_k_falls_where_fewer_experts_are_left() -> None:
     smaller = layer_without(MoELayer.swiglu(4, 6, RouterConfig(4, 3)), [0, 2])
     assert smaller.router.config.top_k == 2
@@ -324,6 +390,9 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: router_without(Router(2, RouterConfig(4, 1, num_groups=2)), [0]),
         "router must have one group",
     ),
+    "targets": (lambda: binary_loss(lambda x: (x, ()), (X, X[:2])), r"targets must be \(3, 2\)"),
+    "batch": (lambda: epochs(Rows(X, X), 0, 1, seed=0), "batch must be"),
+    "epochs' seed": (lambda: epochs(Rows(X, X), 1, 1, seed=None), "seed must be an integer"),  # type: ignore[arg-type]
     "cosine": (lambda: correlated_tasks(9, 3, 1.5, seed=0), "cosine must be a number of -1 to 1"),
     "seed": (lambda: correlated_tasks(9, 3, 0.5, seed=0.5), "seed must be an integer"),  # type: ignore[arg-type]
     "noise": (lambda: correlated_tasks(9, 3, 0.5, seed=0, noise=-1), "noise at least 0"),

@@ -1,7 +1,8 @@
 """The recommender's mixture of experts: several tasks of one row, a gate for each: MMoE, PLE, and their baselines."""
 
 from kb.moe.multi_task.correlated import correlated_tasks
-from kb.moe.multi_task.deletion import bank_without, layer_without, mixture_without, router_without
+from kb.moe.multi_task.deletion import bank_without, extraction_without, layer_without, mixture_without, router_without
+from kb.moe.multi_task.fitting import binary_loss, epochs, ranking_quality
 from kb.moe.multi_task.gates import expert_weights, run_gates, widened
 from kb.moe.multi_task.movielens import MovieLens, Rows, movielens
 from kb.moe.multi_task.multi_gate import MultiGateMixture, SharedBottom, SingleTasks
@@ -17,12 +18,16 @@ __all__ = [
     "SharedBottom",
     "SingleTasks",
     "bank_without",
+    "binary_loss",
     "correlated_tasks",
+    "epochs",
     "expert_weights",
+    "extraction_without",
     "layer_without",
     "mixture_without",
     "movielens",
     "perceptron",
+    "ranking_quality",
     "router_without",
     "run_gates",
     "widened",

@@ -20,6 +20,7 @@ from kb.arguments import is_integer
 from kb.moe.banks import ModuleExperts, SwiGLUExperts
 from kb.moe.layer import MoELayer
 from kb.moe.multi_task.multi_gate import MultiGateMixture
+from kb.moe.multi_task.progressive import ExtractionLayer
 from kb.moe.routing import Router
 
 Bank = SwiGLUExperts | ModuleExperts
@@ -96,4 +97,20 @@ def mixture_without(model: MultiGateMixture, deleted: Collection[int]) -> MultiG
     gates = [gate for gate in model.gates if isinstance(gate, Router)]
     smaller.gates = nn.ModuleList(router_without(gate, deleted) for gate in gates)
     smaller.experts = bank_without(model.experts, deleted)
+    return smaller
+
+
+def extraction_without(layer: ExtractionLayer, deleted: Collection[int]) -> ExtractionLayer:
+    """A copy of a layer of PLE with fewer experts, taken from the gates that see them.
+
+    Raises:
+        ValueError: as of :func:`router_without`, also where a gate sees none of the experts that are left.
+    """
+    kept = kept_experts(len(layer.experts), deleted)
+    smaller = deepcopy(layer)
+    smaller.owners = tuple(layer.owners[e] for e in kept)
+    smaller.experts.experts = nn.ModuleList(smaller.experts.experts[e] for e in kept)
+    gates = [gate for gate in layer.gates if isinstance(gate, Router)]
+    places = [[i for i, e in enumerate(layer.members(g)) if e in set(deleted)] for g in range(len(gates))]
+    smaller.gates = nn.ModuleList(router_without(gate, gone) for gate, gone in zip(gates, places, strict=True))
     return smaller

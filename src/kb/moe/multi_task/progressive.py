@@ -44,6 +44,7 @@ class ExtractionLayer(nn.Module):
         if not counts or not all(counts) or not shared:
             raise ValueError(f"each task and the shared part need at least one expert, got {counts} and {len(shared)}")
         self.experts = ModuleExperts([expert for own in [*specific, shared] for expert in own])
+        self.tasks = len(specific)
         # Whose input an expert reads: task 0, 1, ..., and last the shared one.
         self.owners = tuple(s for s, own in enumerate([*specific, shared]) for _ in own)
         self.gates = nn.ModuleList(
@@ -53,8 +54,7 @@ class ExtractionLayer(nn.Module):
 
     def members(self, gate: int) -> list[int]:
         """Which experts a gate sees: its task's and the shared ones; the gate after the last task's sees all."""
-        everyone = max(self.owners)
-        return [e for e, owner in enumerate(self.owners) if gate == everyone or owner in (gate, everyone)]
+        return [e for e, owner in enumerate(self.owners) if gate == self.tasks or owner in (gate, self.tasks)]
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Routing, ...]]:
         """S + 1 inputs [T, D], each task's and the shared one, to an output [T, O] and a routing for each gate.
@@ -62,8 +62,8 @@ class ExtractionLayer(nn.Module):
         Raises:
             ValueError: there are not as many inputs, or their shapes do not fit.
         """
-        if len(inputs) != max(self.owners) + 1:
-            raise ValueError(f"inputs must be {max(self.owners) + 1}, got {len(inputs)}")
+        if len(inputs) != self.tasks + 1:
+            raise ValueError(f"inputs must be {self.tasks + 1}, got {len(inputs)}")
         routings = []
         for number, (gate, x_TD) in enumerate(zip(self.gates, inputs, strict=False)):
             members_M = torch.tensor(self.members(number), device=x_TD.device)
