@@ -17,6 +17,7 @@ from benchmarks.measurement import Measurement, Samples
 from benchmarks.real_tables import interval
 from benchmarks.threads import limited
 from kb.counting import count
+from kb.moe.deletion import extraction_without, mixture_without
 from kb.moe.multi_task import (
     MovieLens,
     MultiGateMixture,
@@ -26,8 +27,6 @@ from kb.moe.multi_task import (
     binary_loss,
     epochs,
     expert_weights,
-    extraction_without,
-    mixture_without,
     movielens,
     perceptron,
     ranking_quality,
@@ -62,12 +61,12 @@ def held(model: MultiGateMixture) -> MultiGateMixture:
     return model
 
 
-def without(model: Any, deleted: tuple[int, ...]) -> nn.Module:
+def without(model: Any, deleted: tuple[int, ...]) -> Any:
     """The model without some experts."""
     if isinstance(model, MultiGateMixture):
         return mixture_without(model, deleted)
-    smaller: ProgressiveExtraction = deepcopy(model)
-    smaller.layers[-1] = extraction_without(smaller.layers[-1], deleted)
+    smaller = deepcopy(model)
+    smaller.layers[-1] = extraction_without(model.layers[-1], deleted)
     return smaller
 
 
@@ -81,6 +80,8 @@ def measure(device: torch.device) -> Measurement:
         for seed, (name, make) in itertools.product(range(SEEDS), made.items()):
             torch.manual_seed(seed)
             model = make()
+            if name in GATED:
+                _ask_gates(found, f"{name} untrained", model, data)
             steps = EPOCHS * -(-len(data.train) // BATCH)
             config = TrainConfig(steps, RATE, warmup=20, weight_decay=0.01)
             train(model, epochs(data.train, BATCH, EPOCHS, seed=seed), binary_loss, config)
@@ -105,7 +106,7 @@ def measure(device: torch.device) -> Measurement:
     )
 
 
-def _ask_gates(found: dict[str, list[float]], name: str, model: nn.Module, data: MovieLens) -> None:
+def _ask_gates(found: dict[str, list[float]], name: str, model: Any, data: MovieLens) -> None:
     """How far the two tasks' gates are apart, row by row, and what each gives to experts of its own."""
     with torch.no_grad():
         weights = [expert_weights(routing) for routing in model(data.test.x_NF)[1]]
@@ -114,9 +115,9 @@ def _ask_gates(found: dict[str, list[float]], name: str, model: nn.Module, data:
     mean_SE = torch.stack([weights_NE.mean(0) for weights_NE in weights])
     found.setdefault(f"{name}: distance of their means", []).append(float((mean_SE[0] - mean_SE[1]).abs().sum() / 2))
     if isinstance(model, ProgressiveExtraction):
-        owners = model.layers[-1].owners
+        last: Any = model.layers[-1]
         for s, task in enumerate(TASKS):
-            own = sum(float(mean_SE[s, e]) for e, owner in enumerate(owners) if owner == s)
+            own = sum(float(mean_SE[s, e]) for e, owner in enumerate(last.owners) if owner == s)
             found.setdefault(f"{name}: weight of {task}'s own experts", []).append(own)
 
 

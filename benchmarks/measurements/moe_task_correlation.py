@@ -1,4 +1,4 @@
-"""Ma et al.'s experiment: two regressions that are less and less alike, and the error of models that share more or less.
+"""Ma et al.'s experiment: two regressions that are less and less alike, and the error of models that share.
 
 The experts together are as wide as the wide bottom and the two separate networks, so these have about as many
 parameters; the narrow bottom is one expert. With a seed, inputs and first target are the same at every likeness, and

@@ -23,6 +23,7 @@ from kb.moe import (
     drop_over_capacity,
     run_experts,
 )
+from kb.moe.deletion import bank_without, extraction_without, layer_without, mixture_without, router_without
 from kb.moe.multi_task import (
     ExtractionLayer,
     MultiGateMixture,
@@ -30,17 +31,12 @@ from kb.moe.multi_task import (
     Rows,
     SharedBottom,
     SingleTasks,
-    bank_without,
     binary_loss,
     correlated_tasks,
     epochs,
     expert_weights,
-    extraction_without,
-    layer_without,
-    mixture_without,
     perceptron,
     ranking_quality,
-    router_without,
     run_gates,
     widened,
 )

@@ -9,7 +9,7 @@ Source: Lu et al. 2024, Not All Experts are Equal, section 3.1 (a layer keeps a 
 Shapes: E experts, M experts that are left, D width.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import replace
 
@@ -17,7 +17,9 @@ import torch
 from torch import nn
 
 from kb.arguments import is_integer
+from kb.lm import DecoderLM
 from kb.moe.banks import ModuleExperts, SwiGLUExperts
+from kb.moe.language_model import MoEFeedForward
 from kb.moe.layer import MoELayer
 from kb.moe.multi_task.multi_gate import MultiGateMixture
 from kb.moe.multi_task.progressive import ExtractionLayer
@@ -84,6 +86,25 @@ def layer_without(layer: MoELayer, deleted: Collection[int]) -> MoELayer:
     smaller = deepcopy(layer)
     smaller.router = router_without(layer.router, deleted)
     smaller.experts = bank_without(layer.experts, deleted)
+    return smaller
+
+
+def language_model_without(model: DecoderLM, deleted: Mapping[int, Collection[int]]) -> DecoderLM:
+    """A copy of a language model with fewer experts.
+
+    Args:
+        model: As ``moe_language_model`` makes it.
+        deleted: Which experts, by the number of their layer among those that have experts.
+
+    Raises:
+        ValueError: there is no such layer, or as of :func:`router_without`.
+    """
+    smaller = deepcopy(model)
+    layers = [module for module in smaller.modules() if isinstance(module, MoEFeedForward)]
+    if not all(is_integer(number) and 0 <= number < len(layers) for number in deleted):
+        raise ValueError(f"deleted must name layers of 0 to {len(layers) - 1}, got {list(deleted)}")
+    for number, gone in deleted.items():
+        layers[number].moe = layer_without(layers[number].moe, gone)
     return smaller
 
 
