@@ -87,11 +87,11 @@ def average(models: Sequence[DecoderLM], weights: Sequence[float] | None = None)
     mean = copy.deepcopy(models[0])
     sources = [dict(model.named_parameters()) for model in models]
     for name, parameter in mean.named_parameters():  # a tied head is the embedding, and comes once
-        first = sources[0][name]
+        first, *others = (source[name].to(torch.promote_types(parameter.dtype, torch.float32)) for source in sources)
         # The first and what the others differ by: the mean of equal numbers is that number, to the last bit.
-        total = torch.zeros_like(first, dtype=torch.promote_types(first.dtype, torch.float32))
-        for weight, source in zip(weights[1:], sources[1:], strict=True):
-            total += weight * (source[name] - first)
+        total = torch.zeros_like(first)
+        for weight, other in zip(weights[1:], others, strict=True):
+            total += weight * (other - first)
         parameter.copy_((first + total).to(parameter.dtype))
     return mean.requires_grad_()
 

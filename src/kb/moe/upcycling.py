@@ -37,7 +37,8 @@ def keeps_function(config: RouterConfig) -> bool:
     """Whether equal experts behind such a router are one network: whether the weights of every token sum to 1.
 
     They do where they are divided by their sum, or are a softmax of all E experts and all E are chosen; not where they
-    are scaled, where an expert may be full, and where experts choose, as a token then has any number of them.
+    are scaled, where an expert may be full, and where experts choose, as a token may then have none. Two sigmoids of
+    small logits are about 1/2 each: almost the function, at the start.
     """
     all_of_softmax = config.scoring == "softmax" and config.top_k == config.num_experts
     return (
