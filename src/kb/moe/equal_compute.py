@@ -6,7 +6,7 @@ and it is cut into shares, so that what a seed model and its branches cost is pa
 
 Rates: a share that more training follows runs at the full rate; the last one falls along a line to a twentieth of it.
 
-Source of the ways compared: Sukhbaatar et al. 2024, Branch-Train-MiX, arXiv 2403.07816, section 4.1.2 (baselines).
+Source of the ways compared: Sukhbaatar et al. 2024, Branch-Train-MiX, arXiv 2403.07816.
 Shapes: B sequences, T tokens, E experts, K of a token.
 """
 

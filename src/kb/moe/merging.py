@@ -6,8 +6,8 @@ of layer l of model i expert i of layer l, averages everything else, and starts 
 that they give the next token; unusual is only that it learns nothing and yet knows the domain, from how well each model
 has predicted the text so far.
 
-Sources: Sukhbaatar et al. 2024, Branch-Train-MiX, arXiv 2403.07816, section 3; Li et al. 2022, Branch-Train-Merge,
-arXiv 2208.03306, section 2 (average, and ensemble weighted by the posterior of the domain).
+Sources: Sukhbaatar et al. 2024, Branch-Train-MiX, arXiv 2403.07816; Li et al. 2022, Branch-Train-Merge, arXiv
+2208.03306 (average, and ensemble weighted by the posterior of the domain).
 Shapes: M models, B sequences, T tokens, V vocabulary; gate, up and down as in :mod:`kb.moe.upcycling`.
 """
 

@@ -3,7 +3,7 @@
 A label is anything that is known of a token: its domain, or what kind of character it is. Pairs are counted, so a token
 with K experts counts K times.
 
-Source: Strehl and Ghosh 2002, Cluster Ensembles, section 2 (normalised mutual information; here by the mean of the two
+Source: Strehl and Ghosh 2002, Cluster Ensembles (normalised mutual information; here by the mean of the two
 entropies, as in scikit-learn).
 Shapes: T tokens, K choices, E experts, X labels, N bytes.
 """

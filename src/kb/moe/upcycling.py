@@ -9,9 +9,8 @@ expert's inner units is drawn anew, other units for each expert, from a normal d
 spread of the weights which it replaces. One draw of units serves the three matrices of an expert, as in the paper's
 text; the script that its authors released draws them for each matrix apart.
 
-Sources: Komatsuzaki et al. 2022, Sparse Upcycling, section 3 (copies; a new router from normal numbers; weights
-normalised to keep the function); Nakamura et al. 2025, Drop-Upcycling, arXiv 2502.19261, section 3 (diversity
-re-initialization).
+Sources: Komatsuzaki et al. 2022, Sparse Upcycling, arXiv 2212.05055; Nakamura et al. 2025, Drop-Upcycling, arXiv
+2502.19261 (diversity re-initialization).
 Shapes: E experts, D width, F inner width of the dense network, S of it shared, R = F - S of each expert.
 """
 
