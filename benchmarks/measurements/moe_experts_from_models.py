@@ -41,7 +41,7 @@ def measure(device: torch.device) -> Measurement:
     return Measurement(
         title=f"Ways to a model of four domains at the compute of {recipe.budget} steps of a dense model, bytes",
         method=f"{SEEDS} seeds, of weights and of windows; held-out documents; {WORKERS} processes of one thread",
-        samples={name: Samples(_unit(name), [run[name] for run in runs]) for name in runs[0]},
+        samples={name: Samples(_unit(name), [round(run[name], 5) for run in runs]) for name in runs[0]},
         facts={
             "budget": recipe.budget,
             "seed's share": FIRST,
@@ -105,11 +105,13 @@ class Ways:
     def from_branches(self) -> None:
         """Experts that were networks of domain models; and these models without any mixing."""
         for share in (0.15, 0.3):
-            merged = branch_train_mix(self._branches(share, last=False), self.recipe.router, seed=self.base)
+            branches = self._branches(share, last=False)
+            merged = branch_train_mix(branches, self.recipe.router, seed=self.base)
             self._note(f"mixed, {share:.0%} on branches, untrained", merged)
             way = f"mixed, {share:.0%} on branches"
             self._know(way, self._finish(way, merged, FIRST + share))
         self._finish(FREE, merged, FIRST)  # as if nobody had to pay for the branches
+        self._finish(f"averaged, {share:.0%} on branches", average(branches), FIRST + share)
         models = self._branches(1 - FIRST, last=True)
         for name, model in zip(NAMES, models, strict=True):
             self._note(f"{name} alone", model)

