@@ -124,8 +124,7 @@ def model(run: Run) -> DecoderLM:
 
 
 def train(run: Run) -> Outcome:
-    """Train and judge one model, on one thread."""
-    torch.set_num_threads(1)
+    """Train and judge one model."""
     train_N, held_out_WT = texts(run.every)
     made = model(run)
     config = training.TrainConfig(run.steps, learning_rate=RATE, warmup=run.steps // 10)
@@ -144,8 +143,9 @@ def train(run: Run) -> Outcome:
 
 
 def outcomes(runs: Sequence[Run], workers: int = 2) -> dict[str, list[Outcome]]:
-    """Train all, two at a time; outcomes by contender, in the order of the runs."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    """Train all, two at a time, each on one thread; outcomes by contender, in the order of the runs."""
+    one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **one_thread) as pool:
         found = list(pool.map(train, runs))
     by_name: dict[str, list[Outcome]] = {}
     for run, outcome in zip(runs, found, strict=True):
