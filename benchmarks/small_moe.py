@@ -144,8 +144,8 @@ def train(run: Run) -> Outcome:
 
 def outcomes(runs: Sequence[Run], workers: int = 2) -> dict[str, list[Outcome]]:
     """Train all, two at a time, each on one thread; outcomes by contender, in the order of the runs."""
-    one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **one_thread) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         found = list(pool.map(train, runs))
     by_name: dict[str, list[Outcome]] = {}
     for run, outcome in zip(runs, found, strict=True):
