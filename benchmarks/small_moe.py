@@ -25,7 +25,7 @@ from kb.nn import SwiGLU
 WIDTH, LAYERS, INNER, TOP_K, LENGTH, BATCH = 64, 2, 64, 2, 64, 16
 STRETCH, BALANCE, RATE, START = 4096, 0.01, 6e-3, 0.08
 BANKS = ("fused", "linear", "mixed")
-STEPS = 400
+STEPS = 300
 DIFFERENCES = "differences of the held-out loss, bits per byte"
 
 
