@@ -15,7 +15,7 @@ from kb.moe.parallel import Ranks, cost, timings
 
 DEVICES = ("cpu",)
 WIDTH, INNER, TOKENS, EXPERTS, TOP_K = 256, 512, 1024, 8, 2
-ROWS = (64, 256, 1024, 4096, 16_384, 65_536)  # that a rank holds for all ranks, of 1 KB each
+ROWS = (64, 256, 1024, 4096, 16_384)  # that a rank holds for all ranks, of 1 KB each
 FITTED = (0, 2, 4)  # of these sizes; the others are foretold
 REPEATS, LAYER_REPEATS = 21, 9
 CHUNKS = (1, 2, 4)
@@ -53,7 +53,7 @@ def measure(device: torch.device) -> Measurement:
             for rows in ROWS
         },
         facts={
-            "layer": f"{TOKENS} tokens a rank, width {WIDTH}, {EXPERTS} experts and one shared of {INNER}, top {TOP_K}",
+            "layer": f"{TOKENS} tokens a rank, width {WIDTH}, {EXPERTS} experts of {INNER}, top {TOP_K}",
             "slow link": {"us a message": 1e6 * SLOW.latency, "MB/s": SLOW.bandwidth / 1e6},
             "row bytes": 4 * WIDTH,
             "rows": list(ROWS),
@@ -82,7 +82,6 @@ def _layers(ranks: Ranks) -> dict[str, Samples]:
             RouterConfig(EXPERTS, TOP_K),
             LAYER_REPEATS,
             overlaps=CHUNKS,
-            shared_inner=INNER,
             link=link,
         )[0]
         for chunks, seconds in taken.items():
