@@ -117,5 +117,6 @@ def check(samples: dict[str, Samples]) -> None:
     for number in (2, 4):
         small, large = (medians[f"{number} ranks, {rows} rows"] for rows in (ROWS[0], ROWS[-1]))
         assert small < large, f"{number} ranks: {ROWS[0]} rows take {small:.2f} ms, {ROWS[-1]} rows {large:.2f} ms"
-    one, two = (medians[f"2 ranks, layer over the slow link, {chunks} chunks"] for chunks in (1, 2))
+    # The fastest of each: what else a machine does can only add.
+    one, two = (min(samples[f"2 ranks, layer over the slow link, {chunks} chunks"].values) for chunks in (1, 2))
     assert two <= LARGEST_OVERLAP * one, f"over the slow link two chunks take {two:.1f} ms, one takes {one:.1f} ms"

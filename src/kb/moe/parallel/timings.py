@@ -52,7 +52,7 @@ class _Late:
 class SlowLinks(Groups):
     """Groups whose exchanges take as long as over a slower link: who waits for one sleeps.
 
-    One message goes after the other, of whichever exchange.
+    One message goes after the other, of whichever exchange; both directions work at once.
 
     Args:
         link: Of each rank to all others.
@@ -70,12 +70,15 @@ class SlowLinks(Groups):
         receive: Sequence[int] | None = None,
         send: Sequence[int] | None = None,
     ) -> Work:
-        """As the parent's, and not over before the link would have carried what leaves this rank."""
+        """As the parent's, and not over before the link would have carried what leaves and what comes."""
         group = self.groups[number]
-        ranks = dist.get_world_size(group)
-        stays = len(x_PD) // ranks if send is None else send[dist.get_rank(group)]
-        leaving = (len(x_PD) - stays) * x_PD[:1].nbytes
-        self.free[0] = max(self.free[0], time.perf_counter()) + self.link.seconds(ranks - 1, leaving)
+        ranks, rank = dist.get_world_size(group), dist.get_rank(group)
+        there, back = (
+            len(x) - (len(x) // ranks if sizes is None else sizes[rank])
+            for x, sizes in ((x_PD, send), (out_QD, receive))
+        )
+        size = max(there, back) * x_PD.shape[1:].numel() * x_PD.element_size()
+        self.free[0] = max(self.free[0], time.perf_counter()) + self.link.seconds(ranks - 1, size)
         return _Late(super().all_to_all(number, out_QD, x_PD, receive, send), self.free[0])
 
 
@@ -122,6 +125,7 @@ def time_layers(
     node_size: int | None = None,
     shared_inner: int | None = None,
     link: Link | None = None,
+    favour: float = 0.0,
 ) -> dict[int, list[float]]:
     """Seconds of a layer forwards and backwards, by the number of chunks; samples are taken in turn.
 
@@ -135,9 +139,12 @@ def time_layers(
         node_size: Ranks of a node, for two hops.
         shared_inner: Of a shared network; None for none.
         link: What stands in for a network; None for this machine's own.
+        favour: Added to the first expert's score when choosing, where the router has a bias.
     """
     torch.manual_seed(0)
     layer = MoELayer.swiglu(width, inner, config, shared_inner=shared_inner)
+    if layer.router.bias is not None:
+        layer.router.bias[0] += favour
     timeout = timedelta(seconds=60) if node_size else None
     layers = {
         chunks: ExpertParallel.shard(layer, overlap=chunks, node_size=node_size, timeout=timeout) for chunks in overlaps
