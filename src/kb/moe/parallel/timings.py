@@ -91,23 +91,30 @@ def even_route(rows: int, groups: Groups) -> Route:
     return by_node(sent_RL, counts.between_CGN[0], counts.received_CRL[0], torch.device("cpu"))
 
 
-def time_exchanges(rows: Sequence[int], width: int, repeats: int, node_size: int | None = None) -> list[list[float]]:
+def time_exchanges(
+    rows: Sequence[int], width: int, repeats: int, node_sizes: Sequence[int | None] = (None,)
+) -> list[list[list[float]]]:
     """Seconds of exchanges of so many rows of float32 a rank, as many for each rank; samples are taken in turn.
 
     Args:
         rows: Of each exchange; multiples of the ranks.
         width: D.
         repeats: Samples of each, after one that does not count.
-        node_size: Ranks of a node, for two hops.
+        node_sizes: Ranks of a node, for two hops; None for one.
+
+    Returns:
+        For each of ``node_sizes``, for each of ``rows``, the samples.
     """
-    groups = Groups.of(None, node_size, timedelta(seconds=60) if node_size else None)
-    routes = [even_route(number, groups) for number in rows]
+    timeout = timedelta(seconds=60)
+    ways = [Groups.of(None, node_size, timeout if node_size else None) for node_size in node_sizes]
+    routes = [[even_route(number, groups) for number in rows] for groups in ways]
     inputs = [torch.ones(number, width) for number in rows]
-    samples: list[list[float]] = [[] for _ in rows]
+    samples: list[list[list[float]]] = [[[] for _ in rows] for _ in ways]
     for _ in range(repeats + 1):
-        for taken, route, x_PD in zip(samples, routes, inputs, strict=True):
-            taken.append(seconds_of(partial(_there, x_PD, route, groups)))
-    return [taken[1:] for taken in samples]
+        for i, x_PD in enumerate(inputs):
+            for groups, of_way, taken in zip(ways, routes, samples, strict=True):
+                taken[i].append(seconds_of(partial(_there, x_PD, of_way[i], groups)))
+    return [[each[1:] for each in taken] for taken in samples]
 
 
 def _there(x_PD: Tensor, route: Route, groups: Groups) -> None:
