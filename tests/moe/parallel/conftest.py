@@ -7,13 +7,13 @@ import pytest
 from kb.moe.parallel import Ranks
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def two() -> Iterator[Ranks]:
     with Ranks(2, timeout=60) as ranks:
         yield ranks
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def four() -> Iterator[Ranks]:
     with Ranks(4, timeout=60) as ranks:
         yield ranks

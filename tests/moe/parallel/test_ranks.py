@@ -60,8 +60,16 @@ def test_a_slow_link_takes_its_time(two: Ranks) -> None:
     assert min(taken[2]) >= 9 * link.latency
 
 
+def test_a_rank_that_all_rows_come_to_is_waited_for(two: Ranks) -> None:
+    config = RouterConfig(2, 1, bias=True)
+    link = cost.Link(0.0, 1e5)  # every rank sends 128 bytes for a row of another rank's expert
+    even, hot = (two.call(timings.time_layers, 64, 32, 8, config, 1, link=link, favour=f)[0][1][0] for f in (0.0, 9.0))
+    assert hot > even
+    # All 64 rows of rank 1 travel there, home, and both ways with gradients.
+    assert hot >= 4 * link.seconds(1, 64 * 32 * 4)
+
+
 def test_exchanges_are_timed_in_one_hop_and_in_two(four: Ranks) -> None:
-    for node_size in (None, 2):
-        for taken in four.call(timings.time_exchanges, [4, 40], 8, 2, node_size):
-            assert [len(samples) for samples in taken] == [2, 2]
-            assert all(seconds > 0 for samples in taken for seconds in samples)
+    for found in four.call(timings.time_exchanges, [4, 40], 8, 2, [None, 2]):
+        assert [[len(samples) for samples in taken] for taken in found] == [[2, 2], [2, 2]]
+        assert all(seconds > 0 for taken in found for samples in taken for seconds in samples)

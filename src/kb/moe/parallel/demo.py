@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import torch
@@ -34,22 +35,18 @@ def tokens_of(tokens: Sequence[int]) -> list[Tensor]:
     return [torch.randn(t, WIDTH, dtype=torch.float64, generator=generator) for t in tokens]
 
 
-def layer_of(config: RouterConfig, favour: float = 0.0) -> MoELayer:
-    """The same layer on every rank, float64; ``favour`` is added to the first expert's weights in the router."""
+def layer_of(config: RouterConfig) -> MoELayer:
+    """The same layer on every rank, float64."""
     torch.manual_seed(0)
-    layer = MoELayer.swiglu(WIDTH, INNER, config, shared_inner=INNER).double()
-    with torch.no_grad():
-        layer.router.weight[0] += favour
-    return layer
+    return MoELayer.swiglu(WIDTH, INNER, config, shared_inner=INNER).double()
 
 
 def rows_sent(tokens: Sequence[int], config: RouterConfig, favour: float = 0.0) -> list[int]:
-    """How many rows this rank sends to each rank."""
-    layer = layer_of(config, favour)
-    x_TD = tokens_of(tokens)[dist.get_rank()]
-    if favour:
-        x_TD = x_TD.abs()  # so that what is added to weights is added to logits
-    routing = layer.router(x_TD)
+    """How many rows this rank sends to each rank; ``favour`` is added to the first expert's score when choosing."""
+    layer = layer_of(replace(config, bias=True))
+    if layer.router.bias is not None:
+        layer.router.bias[0] += favour
+    routing = layer.router(tokens_of(tokens)[dist.get_rank()])
     share = config.num_experts // dist.get_world_size()
     return torch.bincount(routing.experts_TK.flatten() // share, minlength=dist.get_world_size()).tolist()
 

@@ -2,7 +2,7 @@
 
 They find each other through a file in a temporary folder: no port, no network. Each has one thread, unless told
 otherwise, since they share the machine's cores. The functions must be importable there: those of a module, not of a
-notebook.
+notebook. A script that makes processes must be importable without doing so again: ``if __name__ == "__main__":``.
 """
 
 import multiprocessing

@@ -27,12 +27,12 @@ from kb.moe.parallel.plan import Route, by_node, direct
 from kb.moe.router_config import RouterConfig
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """Of the slowest rank, from a barrier on."""
+def seconds_of(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Of the slowest rank, from a barrier on, by a clock; ``time.process_time`` tells who worked longest."""
     dist.barrier()
-    start = time.perf_counter()
+    start = clock()
     work()
-    slowest = torch.tensor(time.perf_counter() - start, dtype=torch.float64)
+    slowest = torch.tensor(clock() - start, dtype=torch.float64)
     dist.all_reduce(slowest, dist.ReduceOp.MAX)
     return float(slowest)
 
@@ -52,7 +52,7 @@ class _Late:
 class SlowLinks(Groups):
     """Groups whose exchanges take as long as over a slower link: who waits for one sleeps.
 
-    One message goes after the other, of whichever exchange.
+    One message goes after the other, of whichever exchange; both directions work at once.
 
     Args:
         link: Of each rank to all others.
@@ -70,12 +70,15 @@ class SlowLinks(Groups):
         receive: Sequence[int] | None = None,
         send: Sequence[int] | None = None,
     ) -> Work:
-        """As the parent's, and not over before the link would have carried what leaves this rank."""
+        """As the parent's, and not over before the link would have carried what leaves and what comes."""
         group = self.groups[number]
-        ranks = dist.get_world_size(group)
-        stays = len(x_PD) // ranks if send is None else send[dist.get_rank(group)]
-        leaving = (len(x_PD) - stays) * x_PD[:1].nbytes
-        self.free[0] = max(self.free[0], time.perf_counter()) + self.link.seconds(ranks - 1, leaving)
+        ranks, rank = dist.get_world_size(group), dist.get_rank(group)
+        there, back = (
+            len(x) - (len(x) // ranks if sizes is None else sizes[rank])
+            for x, sizes in ((x_PD, send), (out_QD, receive))
+        )
+        size = max(there, back) * x_PD.shape[1:].numel() * x_PD.element_size()
+        self.free[0] = max(self.free[0], time.perf_counter()) + self.link.seconds(ranks - 1, size)
         return _Late(super().all_to_all(number, out_QD, x_PD, receive, send), self.free[0])
 
 
@@ -88,23 +91,30 @@ def even_route(rows: int, groups: Groups) -> Route:
     return by_node(sent_RL, counts.between_CGN[0], counts.received_CRL[0], torch.device("cpu"))
 
 
-def time_exchanges(rows: Sequence[int], width: int, repeats: int, node_size: int | None = None) -> list[list[float]]:
+def time_exchanges(
+    rows: Sequence[int], width: int, repeats: int, node_sizes: Sequence[int | None] = (None,)
+) -> list[list[list[float]]]:
     """Seconds of exchanges of so many rows of float32 a rank, as many for each rank; samples are taken in turn.
 
     Args:
         rows: Of each exchange; multiples of the ranks.
         width: D.
         repeats: Samples of each, after one that does not count.
-        node_size: Ranks of a node, for two hops.
+        node_sizes: Ranks of a node, for two hops; None for one.
+
+    Returns:
+        For each of ``node_sizes``, for each of ``rows``, the samples.
     """
-    groups = Groups.of(None, node_size, timedelta(seconds=60) if node_size else None)
-    routes = [even_route(number, groups) for number in rows]
+    timeout = timedelta(seconds=60)
+    ways = [Groups.of(None, node_size, timeout if node_size else None) for node_size in node_sizes]
+    routes = [[even_route(number, groups) for number in rows] for groups in ways]
     inputs = [torch.ones(number, width) for number in rows]
-    samples: list[list[float]] = [[] for _ in rows]
+    samples: list[list[list[float]]] = [[[] for _ in rows] for _ in ways]
     for _ in range(repeats + 1):
-        for taken, route, x_PD in zip(samples, routes, inputs, strict=True):
-            taken.append(seconds_of(partial(_there, x_PD, route, groups)))
-    return [taken[1:] for taken in samples]
+        for i, x_PD in enumerate(inputs):
+            for groups, of_way, taken in zip(ways, routes, samples, strict=True):
+                taken[i].append(seconds_of(partial(_there, x_PD, of_way[i], groups)))
+    return [[each[1:] for each in taken] for taken in samples]
 
 
 def _there(x_PD: Tensor, route: Route, groups: Groups) -> None:
@@ -122,6 +132,8 @@ def time_layers(
     node_size: int | None = None,
     shared_inner: int | None = None,
     link: Link | None = None,
+    favour: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[int, list[float]]:
     """Seconds of a layer forwards and backwards, by the number of chunks; samples are taken in turn.
 
@@ -135,9 +147,13 @@ def time_layers(
         node_size: Ranks of a node, for two hops.
         shared_inner: Of a shared network; None for none.
         link: What stands in for a network; None for this machine's own.
+        favour: Added to the first expert's score when choosing, where the router has a bias.
+        clock: ``time.perf_counter``, or ``time.process_time`` for the work of the rank that has most.
     """
     torch.manual_seed(0)
     layer = MoELayer.swiglu(width, inner, config, shared_inner=shared_inner)
+    if layer.router.bias is not None:
+        layer.router.bias[0] += favour
     timeout = timedelta(seconds=60) if node_size else None
     layers = {
         chunks: ExpertParallel.shard(layer, overlap=chunks, node_size=node_size, timeout=timeout) for chunks in overlaps
@@ -151,7 +167,7 @@ def time_layers(
     samples: dict[int, list[float]] = {chunks: [] for chunks in overlaps}
     for _ in range(repeats + 1):
         for chunks, parallel in layers.items():
-            samples[chunks].append(seconds_of(partial(_step, parallel, x_TD)))
+            samples[chunks].append(seconds_of(partial(_step, parallel, x_TD), clock))
     return {chunks: taken[1:] for chunks, taken in samples.items()}
 
 
