@@ -11,7 +11,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.measurement import Measurement, Samples
 from benchmarks.real_tables import interval
@@ -98,7 +98,7 @@ def measure(device: torch.device) -> Measurement:
         title="MovieLens-100k, two tasks: models that share, their gates, and what a deleted expert was worth",
         method=f"{SEEDS} seeds, {EPOCHS} epochs in batches of {BATCH}, AUC of the last fifth in time, 1 thread",
         samples={name: Samples("AUC", values) for name, values in quality.items()}
-        | {name: Samples("AUC" if "lost" in name else "share", values) for name, values in found.items()},
+        | {name: Samples(_unit(name), values) for name, values in found.items()},
         facts={
             "parameters": {name: sum(p.numel() for p in make().parameters()) for name, make in made.items()},
             "FLOPs of a row": {name: _flops(make(), data) for name, make in made.items()},
@@ -131,6 +131,22 @@ def _delete(found: dict[str, list[float]], name: str, model: nn.Module, rows: Ro
         for s, task in enumerate(TASKS):
             found.setdefault(f"{name}: {task} lost by {words}, mean", []).append(float(lost_CS[:, s].mean()))
             found.setdefault(f"{name}: {task} lost by {words}, most", []).append(float(lost_CS[:, s].max()))
+        if words == "one" and name in GATED:
+            _compare(found, name, _mean_weights(model, rows), lost_CS.T)
+
+
+def _compare(found: dict[str, list[float]], name: str, weight_SE: Tensor, worth_SE: Tensor) -> None:
+    """Whether a task's gate gives more to the experts that the task would miss more; of those that the gate sees."""
+    for s, task in enumerate(TASKS):
+        seen_E = weight_SE[s] > 0
+        pair = torch.stack([weight_SE[s][seen_E], worth_SE[s][seen_E]])
+        found.setdefault(f"{name}: {task}, weight and worth", []).append(float(torch.corrcoef(pair)[0, 1]))
+    found.setdefault(f"{name}: worth to one task and the other", []).append(float(torch.corrcoef(worth_SE)[0, 1]))
+
+
+@torch.no_grad()
+def _mean_weights(model: nn.Module, rows: Rows) -> Tensor:
+    return torch.stack([expert_weights(routing).mean(0) for routing in model(rows.x_NF)[1]])
 
 
 def _every_fourth_pair(rows: Rows) -> Rows:
@@ -143,6 +159,10 @@ def _require_bounds(found: dict[str, list[float]]) -> None:
     """Gates held at equal weights have nothing to move to; the others' experts may not be worth nothing."""
     for name in GATED:
         assert min(found[f"{name}: seen lost by two, most"]) > 0, f"{name}: two experts were worth nothing"
+
+
+def _unit(name: str) -> str:
+    return "AUC" if "lost" in name else "correlation" if "worth" in name else "share"
 
 
 def _flops(model: nn.Module, data: MovieLens) -> int:
