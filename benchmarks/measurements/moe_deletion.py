@@ -31,7 +31,7 @@ from kb.training import (
 )
 
 DEVICES = ("cpu",)
-SEEDS, STEPS, MORE_STEPS, BATCH, LENGTH, RATE = 4, 400, 40, 16, 64, 4e-3
+SEEDS, STEPS, MORE_STEPS, BATCH, LENGTH, RATE = 3, 200, 40, 16, 64, 5e-3
 LAYERS, EXPERTS, WIDTH = 2, 8, 64
 ALL = list(itertools.product(range(LAYERS), range(EXPERTS)))
 CONFIG = ModelConfig(
