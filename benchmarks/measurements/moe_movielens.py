@@ -36,7 +36,7 @@ from kb.moe.multi_task.movielens import TASKS
 from kb.training import TrainConfig, train
 
 DEVICES = ("cpu",)
-SEEDS, EPOCHS, BATCH, RATE, EXPERTS = 6, 2, 1024, 4e-3, 8
+SEEDS, EPOCHS, BATCH, RATE, EXPERTS = 5, 2, 1024, 4e-3, 8
 GATED = ("MMoE", "PLE")
 PAIRS = list(itertools.combinations(range(EXPERTS), 2))
 
