@@ -11,7 +11,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.measurement import Measurement, Samples
 from benchmarks.real_tables import interval
@@ -22,6 +22,7 @@ from kb.moe.multi_task import (
     MovieLens,
     MultiGateMixture,
     ProgressiveExtraction,
+    Rows,
     SharedBottom,
     SingleTasks,
     binary_loss,
@@ -35,7 +36,7 @@ from kb.moe.multi_task.movielens import TASKS
 from kb.training import TrainConfig, train
 
 DEVICES = ("cpu",)
-SEEDS, EPOCHS, BATCH, RATE, EXPERTS = 8, 2, 512, 3e-3, 8
+SEEDS, EPOCHS, BATCH, RATE, EXPERTS = 5, 2, 1024, 4e-3, 8
 GATED = ("MMoE", "PLE")
 PAIRS = list(itertools.combinations(range(EXPERTS), 2))
 
@@ -74,6 +75,7 @@ def measure(device: torch.device) -> Measurement:
     """Train every model with every seed, ask its gates, and delete its experts."""
     data = movielens()
     made = models(len(data.features))
+    some = _every_fourth_pair(data.test)
     quality: dict[str, list[float]] = {}
     found: dict[str, list[float]] = {}
     with limited(1):
@@ -90,13 +92,13 @@ def measure(device: torch.device) -> Measurement:
             if name in GATED:
                 _ask_gates(found, name, model, data)
             if name in (*GATED, "ensemble"):
-                _delete(found, name, model, data)
+                _delete(found, name, model, some)
     _require_bounds(found)
     return Measurement(
         title="MovieLens-100k, two tasks: models that share, their gates, and what a deleted expert was worth",
         method=f"{SEEDS} seeds, {EPOCHS} epochs in batches of {BATCH}, AUC of the last fifth in time, 1 thread",
         samples={name: Samples("AUC", values) for name, values in quality.items()}
-        | {name: Samples("AUC" if "lost" in name else "share", values) for name, values in found.items()},
+        | {name: Samples(_unit(name), values) for name, values in found.items()},
         facts={
             "parameters": {name: sum(p.numel() for p in make().parameters()) for name, make in made.items()},
             "FLOPs of a row": {name: _flops(make(), data) for name, make in made.items()},
@@ -121,20 +123,46 @@ def _ask_gates(found: dict[str, list[float]], name: str, model: Any, data: Movie
             found.setdefault(f"{name}: weight of {task}'s own experts", []).append(own)
 
 
-def _delete(found: dict[str, list[float]], name: str, model: nn.Module, data: MovieLens) -> None:
+def _delete(found: dict[str, list[float]], name: str, model: nn.Module, rows: Rows) -> None:
     """What every single expert, and every pair, was worth to each task: the mean, and the most."""
-    whole_S = torch.tensor(ranking_quality(model, data.test))
+    whole_S = torch.tensor(ranking_quality(model, rows))
     for words, choices in (("one", [(e,) for e in range(EXPERTS)]), ("two", PAIRS)):
-        lost_CS = torch.stack([whole_S - torch.tensor(ranking_quality(without(model, c), data.test)) for c in choices])
+        lost_CS = torch.stack([whole_S - torch.tensor(ranking_quality(without(model, c), rows)) for c in choices])
         for s, task in enumerate(TASKS):
             found.setdefault(f"{name}: {task} lost by {words}, mean", []).append(float(lost_CS[:, s].mean()))
             found.setdefault(f"{name}: {task} lost by {words}, most", []).append(float(lost_CS[:, s].max()))
+        if words == "one" and name in GATED:
+            _compare(found, name, _mean_weights(model, rows), lost_CS.T)
+
+
+def _compare(found: dict[str, list[float]], name: str, weight_SE: Tensor, worth_SE: Tensor) -> None:
+    """Whether a task's gate gives more to the experts that the task would miss more; of those that the gate sees."""
+    for s, task in enumerate(TASKS):
+        seen_E = weight_SE[s] > 0
+        pair = torch.stack([weight_SE[s][seen_E], worth_SE[s][seen_E]])
+        found.setdefault(f"{name}: {task}, weight and worth", []).append(float(torch.corrcoef(pair)[0, 1]))
+    found.setdefault(f"{name}: worth to one task and the other", []).append(float(torch.corrcoef(worth_SE)[0, 1]))
+
+
+@torch.no_grad()
+def _mean_weights(model: nn.Module, rows: Rows) -> Tensor:
+    return torch.stack([expert_weights(routing).mean(0) for routing in model(rows.x_NF)[1]])
+
+
+def _every_fourth_pair(rows: Rows) -> Rows:
+    """A fourth of the rows, a rating and its unseen film together: there are many choices to be judged."""
+    kept_N = torch.arange(len(rows)) // 2 % 4 == 0
+    return Rows(rows.x_NF[kept_N], rows.targets_N2[kept_N])
 
 
 def _require_bounds(found: dict[str, list[float]]) -> None:
     """Gates held at equal weights have nothing to move to; the others' experts may not be worth nothing."""
     for name in GATED:
         assert min(found[f"{name}: seen lost by two, most"]) > 0, f"{name}: two experts were worth nothing"
+
+
+def _unit(name: str) -> str:
+    return "AUC" if "lost" in name else "correlation" if "worth" in name else "share"
 
 
 def _flops(model: nn.Module, data: MovieLens) -> int:

@@ -18,7 +18,7 @@ from kb.moe.multi_task import MultiGateMixture, SharedBottom, SingleTasks, corre
 from kb.training import TrainConfig, train
 
 DEVICES = ("cpu",)
-SEEDS, STEPS, BATCH, RATE = 10, 1_000, 256, 5e-3
+SEEDS, STEPS, BATCH, RATE = 6, 600, 256, 6e-3
 WIDTH, TRAIN, TEST = 40, 20_000, 5_000
 COSINES = (1.0, 0.5, 0.0)
 MODELS: dict[str, Callable[[], nn.Module]] = {
