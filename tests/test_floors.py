@@ -19,6 +19,7 @@ IMPORT_SECONDS = 0.1
 # Every part may import its own package, these, and what EXTRA grants it.
 GROUND = {
     "arguments",
+    "installed",
     "runtime",
     "plotting",
     "timing",

@@ -14,5 +14,5 @@ def test_panels_want_avx512_and_numba(
     monkeypatch: pytest.MonkeyPatch, capability: str, numba: bool, fast: bool
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(processor, "find_spec", lambda name: object() if numba and name == "numba" else None)
+    monkeypatch.setattr(processor, "is_installed", lambda name: numba and name == "numba")
     assert processor.panels_are_fast.__wrapped__() is fast

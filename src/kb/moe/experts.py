@@ -43,13 +43,40 @@ def run_experts(x_TD: Tensor, bank: ExpertBank, routing: Routing, *, implementat
         raise ValueError(f"x must be [{len(routing.experts_TK)}, D] as the routing has it, got {tuple(x_TD.shape)}")
     if len(bank) != routing.num_experts:
         raise ValueError(f"the routing is to {routing.num_experts} experts, and the bank has {len(bank)}")
+    if implementation == "loop":
+        return _run_loop(x_TD, bank, routing)
+    dispatch = Dispatch.of(routing)
+    out_RO = run_rows(dispatch.gather(x_TD), bank, dispatch.ends_E, implementation=implementation)
+    return dispatch.combine(out_RO, routing.weights_TK)
+
+
+def run_rows(x_RD: Tensor, bank: ExpertBank, ends_E: Tensor, *, implementation: str = "auto") -> Tensor:
+    """Rows sorted by expert through their experts: what lies between dispatch and combination.
+
+    Args:
+        x_RD: Rows, those of expert 0 first.
+        bank: E experts.
+        ends_E: int32, the first row after each expert's; rows after the last run belong to nobody.
+        implementation: One of :data:`IMPLEMENTATIONS` but "loop", which knows tokens only.
+
+    Returns:
+        [R, O]; rows after the last run may hold anything.
+
+    Raises:
+        ValueError: the implementation is not known, or not for this bank or device.
+    """
+    if implementation not in IMPLEMENTATIONS or implementation == "loop":
+        wanted = ", ".join(name for name in IMPLEMENTATIONS if name != "loop")
+        raise ValueError(f"implementation {implementation!r} is not known for rows; wanted one of {wanted}")
+    if isinstance(bank, SwiGLUExperts):
+        x_RD = _as_autocast(x_RD)
     if implementation == "auto":
-        implementation = _fastest(x_TD, bank)
-    if implementation in ("grouped", "triton"):
-        if not isinstance(bank, SwiGLUExperts):
-            raise ValueError(f"implementation {implementation!r} is for SwiGLUExperts, got {type(bank).__name__}")
-        return _run_grouped(x_TD, bank, routing, implementation)
-    return _run_loop(x_TD, bank, routing) if implementation == "loop" else _run_by_expert(x_TD, bank, routing)
+        implementation = _fastest(x_RD, bank)
+    if implementation == "experts":
+        return _run_by_expert(x_RD, bank, ends_E)
+    if not isinstance(bank, SwiGLUExperts):
+        raise ValueError(f"implementation {implementation!r} is for SwiGLUExperts, got {type(bank).__name__}")
+    return _run_grouped(x_RD, bank, ends_E, implementation)
 
 
 def _run_loop(x_TD: Tensor, bank: ExpertBank, routing: Routing) -> Tensor:
@@ -70,32 +97,38 @@ def _run_loop(x_TD: Tensor, bank: ExpertBank, routing: Routing) -> Tensor:
     return torch.cat([torch.zeros_like(some) if out is None else out for out in outs])
 
 
-def _run_by_expert(x_TD: Tensor, bank: ExpertBank, routing: Routing) -> Tensor:
+def _run_by_expert(x_RD: Tensor, bank: ExpertBank, ends_E: Tensor) -> Tensor:
     functions = bank.functions()
-    dispatch = Dispatch.of(routing)
-    ends = dispatch.ends_E.tolist()
+    ends = ends_E.tolist()
     sizes = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    left_out = len(dispatch.pairs_R) - ends[-1]
-    *runs, _ = dispatch.gather(x_TD).split([*sizes, left_out])
+    left_out = len(x_RD) - ends[-1]
+    *runs, _ = x_RD.split([*sizes, left_out])
     outs = [expert(run_ND) for expert, run_ND in zip(functions, runs, strict=True) if len(run_ND)]
     if not outs:
-        return _nothing(x_TD, functions[0])
+        return _nothing(x_RD, functions[0])
     if left_out:
         outs.append(outs[0].new_zeros(left_out, outs[0].shape[1]))
-    return dispatch.combine(torch.cat(outs), routing.weights_TK)
+    return torch.cat(outs)
 
 
-def _run_grouped(x_TD: Tensor, bank: SwiGLUExperts, routing: Routing, way: str) -> Tensor:
-    dispatch = Dispatch.of(routing)
-    x_RD, ends_E = dispatch.gather(x_TD), dispatch.ends_E
+def _run_grouped(x_RD: Tensor, bank: SwiGLUExperts, ends_E: Tensor, way: str) -> Tensor:
+    gate_up_proj, down_proj = _as_autocast(bank.gate_up_proj), _as_autocast(bank.down_proj)
     if bank.activation is F.silu and fits_kernels(x_RD):
-        (gate_up_R2F,) = grouped_linear(x_RD, bank.gate_up_proj, ends_E, way=way)
+        (gate_up_R2F,) = grouped_linear(x_RD, gate_up_proj, ends_E, way=way)
         inner_RF = silu_gate_triton(gate_up_R2F)
     else:
-        gate_RF, up_RF = grouped_linear(x_RD, bank.gate_up_proj, ends_E, way=way, parts=2)
+        gate_RF, up_RF = grouped_linear(x_RD, gate_up_proj, ends_E, way=way, parts=2)
         inner_RF = bank.activation(gate_RF) * up_RF
-    (out_RD,) = grouped_linear(inner_RF, bank.down_proj, ends_E, way=way)
-    return dispatch.combine(out_RD, routing.weights_TK)
+    (out_RD,) = grouped_linear(inner_RF, down_proj, ends_E, way=way)
+    return out_RD
+
+
+def _as_autocast(tensor: Tensor) -> Tensor:
+    """In the dtype that ``torch.autocast`` asks for, which casts the inputs of torch's own products alone."""
+    kind = tensor.device.type
+    if not torch.is_autocast_enabled(kind) or tensor.dtype == torch.float64:
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(kind))
 
 
 def _fastest(x_TD: Tensor, bank: ExpertBank) -> str:

@@ -108,6 +108,12 @@ class Router(nn.Module):
         Raises:
             ValueError: the shape does not fit, or logits are not finite.
         """
+        # Autocast would make the products of a layer that is meant to be float32 bfloat16 again.
+        wanted = torch.is_autocast_enabled(x_TD.device.type) and not self.config.logits_in_float32
+        with torch.autocast(x_TD.device.type, enabled=wanted):
+            return self._forward(x_TD)
+
+    def _forward(self, x_TD: Tensor) -> Routing:
         config = self.config
         if x_TD.ndim != 2 or x_TD.shape[1] != self.weight.shape[1]:
             raise ValueError(f"x must be [T, {self.weight.shape[1]}], got {tuple(x_TD.shape)}")

@@ -39,6 +39,8 @@ class TrainConfig:
         weight_decay: Of matrices; vectors (norms, biases) have none.
         betas: AdamW's two decay rates.
         clip: Longest that the gradient of all parameters together may be; None for any length.
+        autocast: bfloat16, for ``torch.autocast`` to make the products in it; None for the dtype of the weights.
+            Weights, gradients and the optimizer's state keep theirs either way.
 
     Raises:
         ValueError: a value is out of its range.
@@ -51,6 +53,7 @@ class TrainConfig:
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float | None = 1.0
+    autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         require_count("steps", self.steps)
@@ -63,6 +66,10 @@ class TrainConfig:
             raise ValueError(f"betas must be two numbers of at least 0 and below 1, got {self.betas!r}")
         if self.clip is not None and not (is_number(self.clip) and self.clip > 0):
             raise ValueError(f"clip must be a positive number or None, got {self.clip!r}")
+        if self.autocast not in (None, torch.bfloat16):
+            raise ValueError(
+                f"autocast must be torch.bfloat16 or None, got {self.autocast!r}: gradients are not scaled"
+            )
         if self.warmup >= self.steps > 1:
             raise ValueError(f"warmup {self.warmup} leaves none of the {self.steps} steps at the full rate")
 
@@ -164,7 +171,8 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
-    measured = loss(model, batch)
+    with torch.autocast(parameters[0].device.type, dtype=config.autocast, enabled=config.autocast is not None):
+        measured = loss(model, batch)
     value, metrics = measured if isinstance(measured, tuple) else (measured, {})
     if value.ndim or not torch.isfinite(value):
         raise ValueError(f"the loss of step {number} is not a finite number: {value.detach()}")

@@ -9,7 +9,6 @@ Shapes: N rows, F features, P features with padding, B bins.
 # Fields end in their shapes.
 # ruff: noqa: N815
 
-import importlib.util
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kb.gbdt.binning.mapper import Categories, Mapper, Numbers
+from kb.installed import is_installed
 
 ALIGNMENT = 64  # bytes, a cache line
 
@@ -56,7 +56,7 @@ def to_bins(values_NF: np.ndarray, mappers: Sequence[Mapper], threads: int = 1) 
     rows_NP[:, F:] = 0
 
     numbers_F = np.array([isinstance(mapper, Numbers) for mapper in mappers])
-    compiled = importlib.util.find_spec("numba") is not None
+    compiled = is_installed("numba")
 
     def fill(feature: int) -> None:
         if not (compiled and numbers_F[feature]):

@@ -9,7 +9,6 @@ Unusual: all sums are of integers, so atomic additions may come in any order.
 Shapes: N rows, F features, P features with padding, B bins, R rows of the tree or of a leaf, L leaves.
 """
 
-import importlib.util
 import math
 from collections.abc import Callable
 
@@ -24,6 +23,7 @@ from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import Split, Sums
 from kb.gbdt.prediction.leaves import left_bins
 from kb.gbdt.tree import Tree
+from kb.installed import is_installed
 
 _BLOCK = 2**18  # rows whose places in the histogram are made at a time, 8 bytes for each feature
 
@@ -55,11 +55,11 @@ class TorchEngine(NumpyEngine):
         self.pairs_N2 = torch.empty((0, 2), dtype=torch.int64, device=device)
         self.spare_N = torch.empty(bins.columns_FN.shape[1], dtype=torch.float64, pin_memory=device.type == "cuda")
         if kernel is None:
-            kernel = device.type == "cuda" and importlib.util.find_spec("triton") is not None
+            kernel = device.type == "cuda" and is_installed("triton")
         self.rows_NF = self.columns_FN.T.contiguous() if kernel else None
         self.search: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = super().thresholds
         self.best_division: Callable[[np.ndarray, int, Sums], Split | None] = super().division
-        if importlib.util.find_spec("numba") is not None:
+        if is_installed("numba"):
             from kb.gbdt.growing.categorical_numba import Divisions
             from kb.gbdt.growing.splitting_numba import Search
 

@@ -1,12 +1,11 @@
 """Which engine grows the trees: by the device that was asked for, and by what is installed."""
 
-import importlib.util
-
 import numpy as np
 
 from kb.gbdt.binning.bins import Bins
 from kb.gbdt.growing.engine import NumpyEngine
 from kb.gbdt.growing.parameters import TreeParameters
+from kb.installed import is_installed
 
 
 def require_device_type(device_type: str) -> None:
@@ -43,7 +42,7 @@ def engine_for(
         from kb.gbdt.growing.engine_torch import TorchEngine
 
         return TorchEngine(bins, parameters, monotone_F, torch.device("cuda"))
-    if importlib.util.find_spec("numba") is None:
+    if not is_installed("numba"):
         return NumpyEngine(bins, parameters, monotone_F)
     from kb.gbdt.growing.engine_numba import NumbaEngine
 

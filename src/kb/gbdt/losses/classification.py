@@ -4,13 +4,13 @@ Source: Friedman, Hastie and Tibshirani 2000, Additive Logistic Regression.
 Shapes: N rows, C classes.
 """
 
-import importlib.util
 import math
 
 import numpy as np
 
 from kb.gbdt.losses.exponential import exponential
 from kb.gbdt.losses.loss import Loss, average, exact_sum, weighted
+from kb.installed import is_installed
 
 _NEVER = 1e-15  # a chance that stands for none
 
@@ -34,7 +34,7 @@ class Logistic(Loss):
         self, scores_NC: np.ndarray, targets_N: np.ndarray, weights_N: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Probability less target; and probability times its counterpart."""
-        if importlib.util.find_spec("numba") is not None:
+        if is_installed("numba"):
             from kb.gbdt.losses import classification_numba
 
             return classification_numba.logistic(scores_NC[:, 0], targets_N, weights_N)

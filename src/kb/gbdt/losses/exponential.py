@@ -14,11 +14,12 @@ Source: Tang 1989, Table-driven implementation of the exponential function in IE
 Shapes: J entries of the table.
 """
 
-import importlib.util
 from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
+
+from kb.installed import is_installed
 
 STEPS = 128
 LOWEST, HIGHEST = -746.0, 710.0  # beyond which there is nothing but 0 and infinity
@@ -53,7 +54,7 @@ def exponential(values: Any) -> np.ndarray:
     """
     values = np.asarray(values, np.float64)
     given, found = np.ascontiguousarray(values).reshape(-1), np.empty(values.size)
-    if importlib.util.find_spec("numba") is not None:
+    if is_installed("numba"):
         from kb.gbdt.losses import exponential_numba
 
         exponential_numba.fill(given, found)

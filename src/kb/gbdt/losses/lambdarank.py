@@ -12,7 +12,6 @@ Shapes: N documents, Q queries, R documents of one query, G labels, S entries of
 # Fields end in their shapes.
 # ruff: noqa: N815
 
-import importlib.util
 import math
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ import numpy as np
 from kb.arguments import is_number
 from kb.gbdt.inputs.queries import checked_gains, checked_groups, checked_labels, ideal_order, queries_of, ranking
 from kb.gbdt.losses.loss import Loss, weighted
+from kb.installed import is_installed
 
 _ENTRIES = 2**20
 _BEYOND = 50.0  # twice the argument of the sigmoid where the table ends
@@ -136,7 +136,7 @@ class LambdaRank(Loss):
         ranked = (scores_NC[order_N, 0], self.labels_N[order_N], self.gains_N[order_N])
         stops_Q = self.groups_Q.cumsum()
         totals_Q = np.zeros(len(stops_Q))
-        if importlib.util.find_spec("numba") is not None:
+        if is_installed("numba"):
             from kb.gbdt.losses import lambdarank_numba
 
             lambdarank_numba.add_pairs(ranked, self.discounts_R, stops_Q, self.scale_Q, self.rules, sums_N2, totals_Q)

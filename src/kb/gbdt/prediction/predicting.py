@@ -7,7 +7,6 @@ Sources: LightGBM's documentation of ``LGBMModel.predict``; scikit-learn's ``sta
 Shapes: N rows, F features, C classes, T trees.
 """
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +19,7 @@ from kb.gbdt.losses import Loss
 from kb.gbdt.prediction import leaves as prediction
 from kb.gbdt.prediction import shap
 from kb.gbdt.tree import Model
+from kb.installed import is_installed
 
 _ROWS_OF_A_THREAD = 8192  # with fewer, threads wait for each other longer than they work
 
@@ -113,11 +113,6 @@ class Predicting:
         return total_F if self.importance_type == "gain" else total_F.astype(np.int64)
 
 
-def has_numba() -> bool:
-    """Whether compiled loops can be had."""
-    return importlib.util.find_spec("numba") is not None
-
-
 def require_importance_type(importance_type: Any) -> None:
     """Refuse what no importance of features is called.
 
@@ -156,7 +151,7 @@ def _is_integer(value: Any) -> bool:
 
 def sums(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
     """The sums of the trees of a model, [N, C]."""
-    if not has_numba():
+    if not is_installed("numba"):
         return prediction.raw_scores(model, values_NF)
     from kb.gbdt.prediction import leaves_numba as prediction_numba
 
@@ -164,7 +159,7 @@ def sums(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
 
 
 def _contributions(model: Model, values_NF: np.ndarray, threads: int) -> np.ndarray:
-    if not has_numba():
+    if not is_installed("numba"):
         return shap.contributions(model, values_NF)
     from kb.gbdt.prediction import shap_numba
 

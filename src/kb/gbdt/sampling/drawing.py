@@ -6,11 +6,12 @@ those of LightGBM.
 Source: LightGBM's ``Random``; the multiplier and increment are those of Microsoft's C library.
 """
 
-import importlib.util
 import math
 from functools import lru_cache
 
 import numpy as np
+
+from kb.installed import is_installed
 
 MULTIPLIER, INCREMENT, MASK = 214013, 2531011, 0xFFFFFFFF
 _SHORTS = 0x7FFF
@@ -59,7 +60,7 @@ class Drawing:
         if count == total:
             return np.arange(total)
         if count > 1 and count > total / math.log2(count):
-            return self._one_pass(total, count) if _has_numba() else self.one_pass_loop(total, count)
+            return self._one_pass(total, count) if is_installed("numba") else self.one_pass_loop(total, count)
         chosen: set[int] = set()
         for last in range(total - count, total):
             drawn = self.integer(0, last + 1)
@@ -81,10 +82,6 @@ class Drawing:
                 chosen.append(place)
                 missing -= 1
         return np.array(chosen, np.int64)
-
-
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None
 
 
 @lru_cache(maxsize=2)  # bagging asks for blocks of one size again and again

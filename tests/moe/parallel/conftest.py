@@ -1,0 +1,26 @@
+"""Two groups of processes that all tests of this folder share: starting them takes longer than any case."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from kb.moe.parallel import Ranks
+
+
+@pytest.fixture(scope="session")
+def two() -> Iterator[Ranks]:
+    with Ranks(2, timeout=60) as ranks:
+        yield ranks
+
+
+@pytest.fixture(scope="session")
+def four() -> Iterator[Ranks]:
+    with Ranks(4, timeout=60) as ranks:
+        yield ranks
+
+
+@pytest.fixture(params=[2, 4])
+def some(request: pytest.FixtureRequest) -> Ranks:
+    """Either of them."""
+    ranks: Ranks = request.getfixturevalue({2: "two", 4: "four"}[request.param])
+    return ranks
