@@ -18,8 +18,8 @@ from kb.training import linear
 
 DEVICES = ("cpu",)
 SETTING = Setting()
-WORKERS, SEEDS, RATE = 2, 5, 0.01
-FALLING = partial(linear, floor=0.03)  # of the bias's step, to 0.0003
+WORKERS, SEEDS, RATE = 2, 5, 0.003
+FALLING = partial(linear, floor=0.1)  # of the bias's step, to 0.0003
 MOST_VIOLATED, FURTHEST = 0.1, 0.01
 NONE, LOSS, FREE = "none", "Switch 0.01", "loss-free"
 COMPARED = (NONE, FREE, "Switch 1")  # with LOSS
