@@ -70,7 +70,7 @@ class Arm:
     balancing: Balancing = field(default_factory=Balancing)
     router: Mapping[str, Any] = field(default_factory=dict)
     shared_inner: int | None = None
-    seeds: int = 2
+    seeds: int = 1
 
 
 @dataclass(frozen=True)
