@@ -146,6 +146,24 @@ def test_a_bias_is_in_no_gradient_and_the_run_repeats() -> None:
     assert runs[0] == runs[1]
 
 
+def test_a_schedule_scales_each_steps_bias_and_may_stop_it() -> None:
+    model = started(RouterConfig(4, 2, bias=True))
+    seen: list[float] = []
+
+    def factor(done: float) -> float:
+        seen.append(done)
+        return (1.0, 0.25, 0.0, 0.0, 0.0)[len(seen) - 1]
+
+    balancing = Balancing(bias_rate=0.5, bias_schedule=factor)
+    steps = train_moe(model, random_windows(SKEWED, 16, 4, seed=0), balancing, TrainConfig(5))
+    assert seen == [0, 0.25, 0.5, 0.75, 1]
+    for number, layer in enumerate(moe_layers(model)):
+        wanted_E = torch.zeros(4)
+        for step, rate in zip(steps[:2], (0.5, 0.125), strict=True):
+            wanted_E = updated_bias(wanted_E, step.metrics["load_LE"][number], rate)
+        assert torch.equal(layer.router.bias, wanted_E)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -23,7 +23,8 @@ from kb.moe.layer import MoELayer
 from kb.moe.router_config import RouterConfig
 from kb.moe.routing import Routing
 from kb.nn import SwiGLU
-from kb.training import Loss, Step, TrainConfig, next_token_loss, train
+from kb.training import Loss, Step, TrainConfig, constant, next_token_loss, train
+from kb.training.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Balancing:
         sequence: Factor of the sequence-wise loss, the mean over layers.
         z: Factor of the z-loss, the mean over layers.
         bias_rate: Step of each router's bias after each step of the weights; the routers must have one.
+        bias_schedule: Its factor, by how much of the run is done (see :mod:`kb.training.schedules`). A constant step
+            leaves the last biases a step away from balance, now on one side and now on the other.
 
     Raises:
         ValueError: a factor is not a number of at least 0.
@@ -44,6 +47,7 @@ class Balancing:
     sequence: float = 0.0
     z: float = 0.0
     bias_rate: float = 0.0
+    bias_schedule: Schedule = constant
 
     def __post_init__(self) -> None:
         for name in ("switch", "sequence", "z", "bias_rate"):
@@ -186,8 +190,9 @@ def train_moe(model: nn.Module, batches: Iterable[Tensor], balancing: Balancing,
         raise ValueError("balancing has a bias_rate and a router has no bias: give RouterConfig(bias=True)")
 
     def after_step(step: Step) -> None:
-        if balancing.bias_rate:
-            step_biases(model, step.metrics["load_LE"], balancing.bias_rate)
+        rate = balancing.bias_rate * balancing.bias_schedule(step.number / max(1, config.steps - 1))
+        if rate:
+            step_biases(model, step.metrics["load_LE"], rate)
 
     return train(model, batches, moe_loss(balancing), config, after_step=after_step)
 
