@@ -51,7 +51,7 @@ class Setting:
     top_k: int = 2
     window: int = 64
     batch: int = 16
-    steps: int = 1000
+    steps: int = 2000
     learning_rate: float = 3e-3
     last: int = 50
 
