@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kb.training import all_windows, encode_bytes, random_windows
+from kb.training import all_windows, encode_bytes, hold_out, random_windows
 
 
 def test_bytes_are_the_text_in_utf8() -> None:
@@ -31,6 +31,31 @@ def test_all_windows_predict_each_token_once(tokens: int, length: int, batch: in
     predicted = windows[:, 1:].flatten().tolist()
     assert predicted == list(range(1, len(predicted) + 1))
     assert tokens - 1 - len(predicted) < length
+
+
+@given(st.integers(1, 400), st.integers(1, 5), st.integers(1, 4), st.integers(2, 6))
+def test_held_out_blocks_and_the_rest_are_the_text(tokens: int, length: int, windows: int, every: int) -> None:
+    block = windows * length + 1
+    held = [number for number in range(tokens // block) if number % every == every // 2]
+    if not held:
+        with pytest.raises(ValueError, match="hold"):
+            hold_out(torch.arange(tokens), length, windows=windows, every=every)
+        return
+    train_M, windows_WT = hold_out(torch.arange(tokens), length, windows=windows, every=every)
+    wanted = [next(iter(all_windows(torch.arange(n * block, (n + 1) * block), length, windows))) for n in held]
+    assert torch.equal(windows_WT, torch.cat(wanted))
+    together = torch.cat([train_M, windows_WT.flatten()]).unique()
+    assert torch.equal(together, torch.arange(tokens))
+    assert len(train_M) == tokens - len(held) * block
+
+
+def test_too_little_to_hold_out_and_wrong_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="8 tokens are too few to hold out one in 10 blocks of 5"):
+        hold_out(torch.arange(8), 2, windows=2)
+    with pytest.raises(ValueError, match="every must be an integer of at least 2"):
+        hold_out(torch.arange(80), 2, every=1)
+    with pytest.raises(ValueError, match="windows must be"):
+        hold_out(torch.arange(80), 2, windows=0)
 
 
 def test_random_windows_begin_everywhere_equally_often() -> None:

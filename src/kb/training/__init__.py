@@ -3,7 +3,7 @@
 from kb.training.initialization import initialize
 from kb.training.loop import Loss, Step, TrainConfig, evaluate, next_token_loss, train
 from kb.training.schedules import constant, cosine, linear, warmup_stable_decay
-from kb.training.text import all_windows, encode_bytes, random_windows
+from kb.training.text import all_windows, encode_bytes, hold_out, random_windows
 
 __all__ = [
     "Loss",
@@ -14,6 +14,7 @@ __all__ = [
     "cosine",
     "encode_bytes",
     "evaluate",
+    "hold_out",
     "initialize",
     "linear",
     "next_token_loss",

@@ -3,7 +3,8 @@
 Bytes need no tokenizer and no file: the vocabulary is 256, and a loss in nats, divided by ln 2, is bits per byte, which
 can be compared between texts and between models.
 
-Shapes: N tokens of a text, B windows of T tokens, each with the token after its last one.
+Shapes: N tokens of a text, M of them to train with, W windows in all or B at a time of T tokens, each with the token
+after its last one.
 """
 
 from collections.abc import Iterator
@@ -72,6 +73,36 @@ def all_windows(tokens_N: Tensor, length: int, batch: int) -> Iterator[Tensor]:
     _require_text(tokens_N, length, batch)
     windows_WT = tokens_N.unfold(0, length + 1, length)
     return iter(windows_WT.split(batch))
+
+
+def hold_out(tokens_N: Tensor, length: int, *, windows: int = 8, every: int = 10) -> tuple[Tensor, Tensor]:
+    """A text in two parts that are alike: one block in so many is held out, evenly over the text, and cut into windows.
+
+    The end of a text is often another play, or another author, than its beginning; held out alone, it measures that
+    too. The blocks left to train with are put together, so that of their windows a few run over a seam.
+
+    Args:
+        tokens_N: The text.
+        length: T.
+        windows: Of a held-out block, whose length is ``windows T + 1``.
+        every: Of so many blocks one is held out, the middle one; tokens after the last whole block are trained with.
+
+    Returns:
+        Tokens [M] to train with, and windows [W, T + 1], as :func:`all_windows` cuts them; ``split`` makes batches.
+
+    Raises:
+        ValueError: a number is not positive, ``every`` is below 2, or the text has no block to be held out.
+    """
+    require_count("windows", windows)
+    require_count("every", every, least=2)
+    _require_text(tokens_N, length, windows)
+    block = windows * length + 1
+    numbers_N = torch.arange(len(tokens_N), device=tokens_N.device) // block
+    held_N = (numbers_N % every == every // 2) & (numbers_N < len(tokens_N) // block)
+    if not held_N.any():
+        raise ValueError(f"{len(tokens_N)} tokens are too few to hold out one in {every} blocks of {block}")
+    blocks_HB = tokens_N[held_N].view(-1, block)
+    return tokens_N[~held_N], blocks_HB.unfold(1, length + 1, length).flatten(0, 1)
 
 
 def _require_text(tokens_N: Tensor, length: int, batch: int) -> None:

@@ -113,4 +113,4 @@ def _difference(ours: Tensor | None, wanted: Tensor | None) -> float:
     if not ours.numel():
         return 0.0
     largest = max(float(wanted.abs().max()), 1e-30)
-    return float((ours - wanted).abs().max()) / max(largest, 1.0)
+    return float((ours - wanted).detach().abs().max()) / max(largest, 1.0)

@@ -19,7 +19,7 @@ REFUSED = {
 }
 DISAGREED = {
     "dtype": "same dtype, got {0} on rank 0 and {1} on rank {2}",
-    "gradient": "same gradients, got",
+    "recording": "same recording of gradients, got",
 }
 
 

@@ -22,7 +22,7 @@ INPUTS: dict[str, Callable[[], Tensor]] = {
     "nan": lambda: torch.full(GOOD, torch.nan),
     "integers": lambda: torch.ones(GOOD, dtype=torch.int64),
     "dtype": lambda: torch.zeros(GOOD, dtype=torch.bfloat16),
-    "gradient": lambda: torch.zeros(GOOD, requires_grad=True),
+    "recording": lambda: torch.zeros(GOOD),
     "not a tensor": lambda: [1.0],  # type: ignore[return-value, dict-item]
 }
 
@@ -39,7 +39,9 @@ def bad_input(kind: str, culprit: int, **options: Any) -> list[str]:
     """One rank's input is bad; then all are good: a call that failed leaves nothing behind."""
     parallel = ExpertParallel.shard(layer_of(4, top_k=2, dtype=torch.float32), **with_timeout(options))
     x = INPUTS[kind]() if dist.get_rank() == culprit else torch.zeros(GOOD)
-    return [told(lambda: parallel(x)), told(lambda: tuple(parallel(torch.zeros(GOOD))[0].shape))]
+    with torch.set_grad_enabled(kind != "recording" or dist.get_rank() != culprit):
+        first = told(lambda: parallel(x))
+    return [first, told(lambda: tuple(parallel(torch.zeros(GOOD))[0].shape))]
 
 
 def bad_layers(change: str, culprit: int | None) -> str:

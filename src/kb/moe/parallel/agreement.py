@@ -1,13 +1,18 @@
 """What ranks must know of each other before rows may travel, and must agree on lest one wait for ever.
 
-Every exchange of counts carries, beside the counts, whether the sender's input was good, its dtype, and what needs a
-gradient. Where one rank found its input bad, or two differ, every rank raises, and nobody waits for rows that do not
-come. The sizes of the layer are compared once, when it is made.
+Every exchange of counts carries, beside the counts, whether the sender's input was good, its dtype, and whether it
+records for gradients. Where one rank found its input bad, or two differ, every rank raises, and nobody waits for rows
+that do not come. It also carries what needs a gradient on each rank: if one does, all must pass gradients on. The sizes
+of the layer are compared once, when it is made.
 
 Shapes: R ranks, L experts of one rank, C chunks, N nodes, G ranks of a node, H numbers of a header.
 """
 
+# Names of fields end in their shapes.
+# ruff: noqa: N815
+
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 
 import torch
 import torch.distributed as dist
@@ -16,8 +21,41 @@ from torch import Tensor
 from kb.moe.parallel.groups import Groups, lost_ranks_named
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-HEADER = ("state", "dtype", "gradients")
 GOOD, BAD = 0, 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a rank says of its input.
+
+    Args:
+        dtype: Number of its dtype in :data:`DTYPES`; -1 where it is none of them.
+        recording: Whether gradients will be wanted: 0 or 1.
+        rows: Whether the tokens' rows need them: 0 or 1.
+        experts: Whether weights of the experts here do: 0 or 1.
+    """
+
+    dtype: int = -1
+    recording: int = 0
+    rows: int = 0
+    experts: int = 0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows come, and what gradients they need.
+
+    Args:
+        received_CRL: On the CPU, from each rank to each expert here.
+        between_CGN: With nodes, what each rank of this node hands over here, for this number in each node.
+        rows: Whether rows of any rank need gradients.
+        experts: Whether experts of any rank do.
+    """
+
+    received_CRL: Tensor
+    between_CGN: Tensor | None
+    rows: bool
+    experts: bool
 
 
 class PeerError(RuntimeError):
@@ -47,48 +85,44 @@ def require_agreement(
     _judge(torch.stack(all_RH).cpu(), ("state", *settings), problem)
 
 
-def exchange_counts(
-    groups: Groups, counts_CRL: Tensor, header: Sequence[int], problem: Exception | None
-) -> tuple[Tensor, Tensor | None]:
+def exchange_counts(groups: Groups, sent_CRL: Tensor, header: Header, problem: Exception | None) -> Counts:
     """Tell every rank how many rows each of its experts gets from here, in each chunk.
 
     Args:
         groups: Of all ranks, each of which calls this.
-        counts_CRL: int64 on the device of the rows.
-        header: The numbers that all ranks must agree on: what follows the state in :data:`HEADER`.
-        problem: What was wrong with this rank's input; None for nothing.
-
-    Returns:
-        Counts on the CPU. [C, R, L]: rows that come from each rank to each expert here. With nodes also [C, G, N]:
-        rows that each rank of this node hands over here, for this number in each node; None without.
+        sent_CRL: int64 on the device of the rows.
+        header: Of this rank's input.
+        problem: What was wrong with it; None for nothing.
 
     Raises:
         LostRankError: a rank died, or did not answer within the timeout of its group.
         PeerError: another rank had a problem.
-        ValueError: ranks have different headers.
+        ValueError: ranks differ in dtype, or in whether they record.
     """
-    C, R, L = counts_CRL.shape
-    H = len(HEADER)
-    head_H = counts_CRL.new_tensor([GOOD if problem is None else BAD, *header])
-    block_RB = torch.cat([head_H.expand(R, H), counts_CRL.transpose(0, 1).reshape(R, C * L)], dim=1)
+    C, R, L = sent_CRL.shape
+    head_H = sent_CRL.new_tensor([GOOD if problem is None else BAD, *astuple(header)])
+    H = len(head_H)
+    block_RB = torch.cat([head_H.expand(R, H), sent_CRL.transpose(0, 1).reshape(R, C * L)], dim=1)
     between_CGN = None
     if groups.node_size is None:
-        block_RB = _all_to_all(block_RB, groups.groups[0])
+        block_RB = _all_to_all(block_RB, groups, 0)
     else:
         shape_NGB = (groups.nodes, groups.node_size, -1)
-        block_GNB = _all_to_all(block_RB.view(shape_NGB).transpose(0, 1), groups.groups[1])
+        block_GNB = _all_to_all(block_RB.view(shape_NGB).transpose(0, 1), groups, 1)
         between_CGN = block_GNB[..., H:].unflatten(2, (C, L)).sum(-1).permute(2, 0, 1).cpu()
-        block_RB = _all_to_all(block_GNB.transpose(0, 1), groups.groups[2]).reshape(R, -1)
+        block_RB = _all_to_all(block_GNB.transpose(0, 1), groups, 2).reshape(R, -1)
     block_RB = block_RB.cpu()
-    _judge(block_RB[:, :H], HEADER, problem)
-    return block_RB[:, H:].reshape(R, C, L).transpose(0, 1), between_CGN
+    _judge(block_RB[:, :3], ("state", "dtype", "recording of gradients"), problem)
+    rows, experts = (bool(needed) for needed in block_RB[:, 3:H].any(0))
+    return Counts(block_RB[:, H:].reshape(R, C, L).transpose(0, 1), between_CGN, rows, experts)
 
 
-def _all_to_all(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+def _all_to_all(x: Tensor, groups: Groups, number: int) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
+    work = groups.all_to_all(number, out, x)
     with lost_ranks_named():
-        dist.all_to_all_single(out, x, group=group)
+        work.wait()
     return out
 
 

@@ -14,7 +14,6 @@ Shapes: P rows here before, Q after, D width.
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from kb.moe.parallel.groups import Groups, lost_ranks_named
@@ -78,10 +77,7 @@ class _Journey:
         # Kept until they have arrived: both are read or written in the background.
         self.sent_PD = x_PD.contiguous()
         self.out_QD = x_PD.new_empty(sum(hop.receive), *x_PD.shape[1:])
-        group = self.groups.groups[hop.group]
-        splits = list(hop.receive), list(hop.send)
-        with lost_ranks_named():
-            self.work = dist.all_to_all_single(self.out_QD, self.sent_PD, *splits, group=group, async_op=True)
+        self.work = self.groups.all_to_all(hop.group, self.out_QD, self.sent_PD, hop.receive, hop.send)
 
     def finish(self) -> Tensor:
         """[Q, D], when the last hop is over."""

@@ -5,14 +5,23 @@ Every rank of a group makes these together: they are collective calls, and fail 
 Letters: R ranks, N nodes, G ranks of a node; rank r is number r % G of node r // G.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 import torch.distributed as dist
+from torch import Tensor
 
 from kb.arguments import require_count
+
+
+class Work(Protocol):
+    """Something under way."""
+
+    def wait(self) -> object:
+        """Return when it is over."""
 
 
 class LostRankError(RuntimeError):
@@ -80,6 +89,37 @@ class Groups:
     def nodes(self) -> int:
         """N; 1 where rows go straight."""
         return 1 if self.node_size is None else self.ranks // self.node_size
+
+    def all_to_all(
+        self,
+        number: int,
+        out_QD: Tensor,
+        x_PD: Tensor,
+        receive: Sequence[int] | None = None,
+        send: Sequence[int] | None = None,
+    ) -> Work:
+        """Start an exchange in the background; the tensors must live until it has been waited for.
+
+        Args:
+            number: Of the group.
+            out_QD: Where rows arrive, those of its first rank first.
+            x_PD: Rows that leave, those for its first rank first.
+            receive: How many come from each rank; None for equal numbers.
+            send: How many go to each.
+
+        Raises:
+            LostRankError: a rank is known to be lost.
+        """
+        with lost_ranks_named():
+            work: Work = dist.all_to_all_single(
+                out_QD,
+                x_PD,
+                output_split_sizes=None if receive is None else list(receive),
+                input_split_sizes=None if send is None else list(send),
+                group=self.groups[number],
+                async_op=True,
+            )
+        return work
 
     def messages(self) -> int:
         """How many other ranks this one sends to in an exchange."""

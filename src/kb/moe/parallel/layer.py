@@ -5,9 +5,8 @@ routings, gradients. Routing is each rank's own affair, so capacity, and tokens 
 rank. Rows travel twice, to the experts and home; what needs no rows (the shared network) and the experts of one chunk
 of tokens are computed while rows of another are under way.
 
-Sources: Lepikhin et al. 2020, GShard, section 3.2 (experts sharded, tokens by all-to-all); Rajbhandari et al. 2022,
-DeepSpeed-MoE, section 5.2 (hierarchical all-to-all); DeepSeek-V3, section 3.2 (communication hidden behind
-computation).
+Sources: Lepikhin et al. 2020, GShard (experts sharded, tokens by all-to-all); Rajbhandari et al. 2022, DeepSpeed-MoE,
+section 5.3 (hierarchical all-to-all); DeepSeek-V3, section 3.2 (communication hidden behind computation).
 Shapes: T tokens of this rank, K choices, E experts of which each rank has L, C chunks, R rows, D width, O outputs.
 """
 
@@ -21,7 +20,7 @@ from kb.arguments import require_count
 from kb.moe.banks import ModuleExperts, SwiGLUExperts
 from kb.moe.experts import IMPLEMENTATIONS, run_rows
 from kb.moe.layer import MoELayer
-from kb.moe.parallel.agreement import DTYPES, exchange_counts, require_agreement
+from kb.moe.parallel.agreement import DTYPES, Counts, Header, exchange_counts, require_agreement
 from kb.moe.parallel.groups import Groups, check_nodes
 from kb.moe.parallel.pipeline import Chunk, chunks_of, travel
 from kb.moe.parallel.plan import Route, by_node, direct
@@ -111,49 +110,52 @@ class ExpertParallel(nn.Module):
         Every rank calls this as often as the others, with T of its own, 0 too; and every rank goes backwards, or none.
 
         Raises:
+            TypeError: the tokens are no floating-point numbers of a dtype that is known.
             ValueError: the shape does not fit, the router's logits are not finite, or ranks differ in dtype or in
-                what needs a gradient.
+                whether they record for gradients.
             PeerError: another rank's input was refused.
             LostRankError: a rank died, or did not answer within the timeout of its group.
         """
         problem: Exception | None = None
         chunks: list[Chunk] = []
-        header = (-1, -1)
+        header = Header()
         try:
             x_TD = x.reshape(-1, x.shape[-1]) if x.ndim else x
-            if x.dtype not in DTYPES:
-                raise TypeError(f"x must be of one of the dtypes {', '.join(map(str, DTYPES))}, got {x.dtype}")
-            header = DTYPES.index(x.dtype), self._gradients(x)
+            header = self._header(x)
             routing = self.router(x_TD)
             chunks = chunks_of(x_TD, routing, self.overlap)
         except Exception as error:  # whatever it is: the other ranks hear of it, then it is raised
             problem = error
-        routes, ends_CL = self._routes(chunks, header, problem)
+        routes, ends_CL, counts = self._plan(chunks, header, problem)
+        if counts.rows:
+            for chunk in chunks:
+                _must_pass(chunk.rows_PD)
 
         def experts(rows_QD: Tensor, c: int) -> Tensor:
             out_QO = run_rows(rows_QD, self.experts, ends_CL[c], implementation=self.implementation)
-            # Where only experts without rows can learn, the others' gradients must still pass through here.
-            return out_QO if out_QO.requires_grad or header[1] <= 1 else out_QO.requires_grad_()
+            return _must_pass(out_QO) if counts.experts else out_QO
 
         out_TO, shared_TO = travel(chunks, routes, self.groups, experts, lambda: self._shared(x_TD))
         if shared_TO is not None:
             out_TO = out_TO + shared_TO
         return out_TO.view(*x.shape[:-1], out_TO.shape[-1]), routing
 
-    def _routes(
-        self, chunks: list[Chunk], header: tuple[int, int], problem: Exception | None
-    ) -> tuple[list[Route], Tensor]:
-        """The way of each chunk's rows, and [C, L] int32, where the rows of each expert here will end."""
+    def _plan(
+        self, chunks: list[Chunk], header: Header, problem: Exception | None
+    ) -> tuple[list[Route], Tensor, Counts]:
+        """The way of each chunk's rows; [C, L] int32, where the rows of each expert here will end; and the counts."""
         device, groups = self.router.weight.device, self.groups
         sent_CRL = torch.zeros(self.overlap, groups.ranks, len(self.experts), dtype=torch.int64)
         if chunks:
             sent_CRL = torch.stack([chunk.counts_E for chunk in chunks]).view_as(sent_CRL)
-        received_CRL, between_CGN = exchange_counts(groups, sent_CRL.to(device), header, problem)
-        if between_CGN is None:
+        counts = exchange_counts(groups, sent_CRL.to(device), header, problem)
+        received_CRL = counts.received_CRL
+        if counts.between_CGN is None:
             routes = [direct(*pair, device) for pair in zip(sent_CRL, received_CRL, strict=True)]
         else:
-            routes = [by_node(*three, device) for three in zip(sent_CRL, between_CGN, received_CRL, strict=True)]
-        return routes, received_CRL.sum(1).cumsum(1).to(device, torch.int32)
+            three = zip(sent_CRL, counts.between_CGN, received_CRL, strict=True)
+            routes = [by_node(*each, device) for each in three]
+        return routes, received_CRL.sum(1).cumsum(1).to(device, torch.int32), counts
 
     def _shared(self, x_TD: Tensor) -> Tensor | None:
         if self.shared is None:
@@ -161,11 +163,12 @@ class ExpertParallel(nn.Module):
         shared_TO: Tensor = self.shared(x_TD)
         return shared_TO if self.shared_gate is None else torch.sigmoid(self.shared_gate(x_TD)) * shared_TO
 
-    def _gradients(self, x: Tensor) -> int:
-        """0 where nothing is recorded; else 1, with 2 more for the tokens and 4 more for the experts' weights."""
-        if not torch.is_grad_enabled():
-            return 0
-        return 1 + 2 * x.requires_grad + 4 * any(p.requires_grad for p in self.experts.parameters())
+    def _header(self, x: Tensor) -> Header:
+        if x.dtype not in DTYPES:
+            raise TypeError(f"x must be of one of the dtypes {', '.join(map(str, DTYPES))}, got {x.dtype}")
+        recording = torch.is_grad_enabled()
+        experts = recording and any(parameter.requires_grad for parameter in self.experts.parameters())
+        return Header(DTYPES.index(x.dtype), recording, recording and x.requires_grad, experts)
 
     def _problem(self, groups: Groups, node_size: object, timeout: timedelta | None) -> Exception | None:
         """What is wrong with this rank's arguments, if anything."""
@@ -187,3 +190,8 @@ class ExpertParallel(nn.Module):
         if self.shared_gate is not None and self.shared is None:
             return ValueError("shared_gate needs a shared module")
         return None
+
+
+def _must_pass(x_PD: Tensor) -> Tensor:
+    """Let gradients through that other ranks need, though nothing here does; all ranks go the same way backwards."""
+    return x_PD if x_PD.requires_grad else x_PD.requires_grad_()

@@ -101,7 +101,7 @@ class Ranks:
         for pipe in self._pipes:
             pipe.close()  # the other end reads no more, and leaves
         for process in self.processes:
-            process.join(timeout=5)
+            process.join(timeout=2)
             if process.is_alive():
                 process.kill()
                 process.join()

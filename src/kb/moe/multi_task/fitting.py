@@ -1,0 +1,82 @@
+"""How models of several tasks are fed and judged: shuffled epochs, a loss that skips what is unknown, AUC by task.
+
+Unusual: a target that is not known is NaN, and each task's loss is the mean over the rows where its own is known; so a
+task with fewer rows weighs as much as one with many.
+
+Source: Fawcett 2006, An introduction to ROC analysis, section 7 (AUC as the share of pairs in the right order).
+Shapes: N rows, B of a batch, D width, S tasks.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kb.arguments import is_integer, require_count
+from kb.moe.multi_task.movielens import Rows
+
+
+def binary_loss(model: Callable[[Tensor], tuple[Tensor, object]], batch: tuple[Tensor, Tensor]) -> Tensor:
+    """The sum over tasks of the mean cross-entropy, in nats, where the target is known; 0 for a task without any.
+
+    Args:
+        model: From [B, D] to logits [B, S], and anything beside them.
+        batch: Inputs [B, D] and targets [B, S]: 0, 1 or NaN.
+
+    Raises:
+        ValueError: logits and targets differ in shape.
+    """
+    x_BD, target_BS = batch
+    logits_BS = model(x_BD)[0]
+    if logits_BS.shape != target_BS.shape:
+        raise ValueError(f"targets must be {tuple(logits_BS.shape)} as the logits are, got {tuple(target_BS.shape)}")
+    known_BS = ~target_BS.isnan()
+    loss_BS = F.binary_cross_entropy_with_logits(logits_BS, target_BS.nan_to_num(0.0), reduction="none")
+    return ((loss_BS * known_BS).sum(0) / known_BS.sum(0).clamp(min=1)).sum()
+
+
+def epochs(rows: Rows, batch: int, number: int, *, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of inputs [B, D] and targets [B, S]: all rows, in a new order each time; the last may be shorter.
+
+    Args:
+        rows: What is learnt from.
+        batch: B.
+        number: How many times over.
+        seed: Of the orders.
+
+    Raises:
+        ValueError: a number is none.
+    """
+    require_count("batch", batch)
+    require_count("number", number, least=0)
+    if not is_integer(seed):
+        raise ValueError(f"seed must be an integer, got {seed!r}")
+    generator = torch.Generator().manual_seed(seed)
+    orders = (torch.randperm(len(rows), generator=generator) for _ in range(number))
+    return ((rows.x_NF[chosen_B], rows.targets_N2[chosen_B]) for order_N in orders for chosen_B in order_N.split(batch))
+
+
+@torch.no_grad()
+def ranking_quality(model: Callable[[Tensor], tuple[Tensor, object]], rows: Rows) -> list[float]:
+    """Each task's AUC: of a row that is 1 and one that is 0, how often the first scores higher; ties count half.
+
+    Raises:
+        ValueError: a task has no row of one of the two.
+    """
+    logits_NS = model(rows.x_NF)[0]
+    found = []
+    for s in range(logits_NS.shape[1]):
+        known_N = ~rows.targets_N2[:, s].isnan()
+        found.append(_auc(logits_NS[known_N, s], rows.targets_N2[known_N, s] == 1, s))
+    return found
+
+
+def _auc(score_N: Tensor, is_one_N: Tensor, task: int) -> float:
+    ones, zeros = int(is_one_N.sum()), int((~is_one_N).sum())
+    if not ones or not zeros:
+        raise ValueError(f"rows must hold both targets of task {task}, got {ones} of 1 and {zeros} of 0")
+    below_Z = score_N[~is_one_N].sort().values
+    above_O = score_N[is_one_N]
+    wins = torch.searchsorted(below_Z, above_O).sum() + torch.searchsorted(below_Z, above_O, right=True).sum()
+    return float(wins) / (2 * ones * zeros)
