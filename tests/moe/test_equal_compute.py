@@ -77,7 +77,9 @@ def test_bits_of_a_model_that_knows_nothing_are_eight() -> None:
     assert RECIPE.bits(Uniform(), parts) == pytest.approx({"one": 8.0, "two": 8.0})
     model = RECIPE.dense(0)
     windows_BT = TEXT_N[:289].unfold(0, 17, 16)
-    assert RECIPE.bits(model, parts)["one"] == pytest.approx(float(next_token_loss(model, windows_BT)) / 0.6931471806)
+    assert RECIPE.bits(model, parts)["one"] == pytest.approx(
+        float(next_token_loss(model, windows_BT).detach()) / 0.6931471806
+    )
 
 
 @pytest.mark.parametrize("share", [0, -1, float("nan"), "half"])

@@ -60,7 +60,7 @@ class Recipe:
 
     config: ModelConfig = SMALL
     router: RouterConfig = RouterConfig(4, 2)  # noqa: RUF009  # frozen
-    budget: int = 900
+    budget: int = 600
     length: int = 64
     batch: int = 16
     learning_rate: float = 4e-3

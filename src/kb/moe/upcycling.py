@@ -6,8 +6,8 @@ the experts, and the function still does not change, since a feed-forward networ
 
 Drop-Upcycling gives that up on purpose. Copies get equal gradients and stay alike for long; so a random share of each
 expert's inner units is drawn anew, other units for each expert, from a normal distribution that has the mean and the
-spread of the weights which it replaces. One draw of units serves the three matrices of an expert, as in the paper's
-text; the script that its authors released draws them for each matrix apart.
+spread of the weights which it replaces. One draw of units serves the three matrices of an expert; the script that the
+authors released draws units for each matrix apart.
 
 Sources: Komatsuzaki et al. 2022, Sparse Upcycling, arXiv 2212.05055; Nakamura et al. 2025, Drop-Upcycling, arXiv
 2502.19261 (diversity re-initialization).

