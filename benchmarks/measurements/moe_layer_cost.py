@@ -3,7 +3,7 @@
 With each round all contenders run once, in turn. Beside the layer, its experts as loops that autograd follows: over
 matrices of their own, and over one fused parameter that is indexed, as transformers 5 keeps them. The backward of an
 index makes a gradient of the whole parameter, nearly all zeros, for each expert; ``unbind``, or a backward by hand,
-makes one for all of them.
+makes one for all of them. And once more the layer, over 64 modules that have weights of their own.
 """
 
 import statistics
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.measurement import Measurement, Samples
 from kb import runtime, timing
 from kb.counting import count
-from kb.moe import MoELayer, Router, RouterConfig
+from kb.moe import ModuleExperts, MoELayer, Router, RouterConfig
 from kb.nn import SwiGLU
 
 TOP_K = 2
@@ -29,6 +29,8 @@ SIZES = {
 ROUNDS = 11
 # The bounds that the record has to keep, on a CPU.
 MOST = {"8 experts / dense": 1.2, "64 experts / loop over a list": 1.0, "64 experts / loop over a parameter": 0.2}
+
+ALSO = ("64 experts / dense", "64 experts / 64 modules")
 
 Run = Callable[[], tuple[Tensor, ...]]
 
@@ -72,6 +74,8 @@ def measure(device: torch.device) -> Measurement:
         runs[f"{number} experts"] = _run(layer, x, upstream)
     fused: list[Any] = list(layer.experts.parameters())  # gate above up, and down
     separate = (nn.ParameterList(parameter.detach().clone().unbind()) for parameter in fused)
+    modules = ModuleExperts(SwiGLU(width, inner).to(device, dtype) for _ in range(number))
+    runs["64 modules"] = _run(MoELayer(layer.router, modules), x, upstream)
     runs["loop over a list"] = _run(ExpertLoop(layer.router, *separate), x, upstream)
     runs["loop over a parameter"] = _run(ExpertLoop(layer.router, *fused), x, upstream)
     for loop in ("loop over a list", "loop over a parameter"):
@@ -82,7 +86,7 @@ def measure(device: torch.device) -> Measurement:
             taken = timing.seconds(run, where=device)
             if round_:  # the first is to warm up
                 times[name].append(1e3 * taken)
-    ratios = {name: tuple(name.split(" / ")) for name in (*MOST, "64 experts / dense")}
+    ratios = {name: tuple(name.split(" / ")) for name in (*MOST, *ALSO)}
     samples = {name: Samples("ms", values) for name, values in times.items()}
     if device.type == "cpu":
         for name, most in MOST.items():
