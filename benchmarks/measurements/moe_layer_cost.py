@@ -26,9 +26,9 @@ SIZES = {
     "cuda": (2048, 1024, 32_768, torch.bfloat16, 2**-5),
     "cpu": (512, 1024, 4_096, torch.float32, 1e-4),
 }
-ROUNDS = 11
+ROUNDS = 7
 # The bounds that the record has to keep, on a CPU.
-MOST = {"8 experts / dense": 1.2, "64 experts / loop over a list": 1.0, "64 experts / loop over a parameter": 0.2}
+MOST = {"8 experts / dense": 1.2, "64 experts / loop over a list": 1.1, "64 experts / loop over a parameter": 0.2}
 
 ALSO = ("64 experts / dense", "64 experts / 64 modules")
 
@@ -108,10 +108,14 @@ def measure(device: torch.device) -> Measurement:
 
 
 def _run(layer: Any, x: Tensor, upstream: Tensor) -> Run:
+    # The router's first, wherever a layer keeps it.
+    named = sorted(layer.named_parameters(), key=lambda pair: not pair[0].startswith("router"))
+    weights = [weight for _, weight in named]
+
     def run() -> tuple[Tensor, ...]:
         out = layer(x)
         out = out[0] if isinstance(out, tuple) else out
-        answer = (out, *torch.autograd.grad(out, (x, *layer.parameters()), upstream))
+        answer = (out, *torch.autograd.grad(out, (x, *weights), upstream))
         runtime.synchronize(x.device)
         return answer
 
