@@ -20,6 +20,7 @@ IMPORT_SECONDS = 0.1
 GROUND = {
     "arguments",
     "installed",
+    "tables",
     "runtime",
     "plotting",
     "timing",

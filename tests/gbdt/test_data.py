@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from kb import tables
 from kb.gbdt import data
 
 
@@ -61,4 +62,4 @@ def test_flights_with_their_departure_delay() -> None:
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ModuleNotFoundError, match=f"pip install {missing}"):
-        data._pandas()
+        tables.pandas_with_parquet()

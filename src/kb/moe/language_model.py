@@ -23,7 +23,7 @@ from kb.moe.layer import MoELayer
 from kb.moe.router_config import RouterConfig
 from kb.moe.routing import Routing
 from kb.nn import SwiGLU
-from kb.training import Loss, Step, TrainConfig, constant, next_token_loss, train
+from kb.training import Loss, Step, TrainConfig, constant, in_mode, next_token_loss, train
 from kb.training.schedules import Schedule
 
 
@@ -206,16 +206,12 @@ def load_over(model: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     Raises:
         ValueError: there are no batches, or the model has no layer of experts.
     """
-    was_training = model.training
-    model.eval()
     loads = []
-    try:
+    with in_mode(model, training=False):
         for tokens_BT in batches:
             with recorded(model) as routings:
                 model(tokens_BT[:, :-1])
             loads.append(torch.stack([expert_load(routing) for routing in routings]))
-    finally:
-        model.train(was_training)
     if not loads:
         raise ValueError("batches must hold at least one batch, got none")
     return torch.stack(loads)

@@ -8,7 +8,8 @@ Source: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization (AdamW
 Shapes: B sequences, T tokens, V vocabulary.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -24,6 +25,17 @@ from kb.training.schedules import Schedule, cosine
 
 Measured = Tensor | tuple[Tensor, Mapping[str, Tensor]]
 Loss = Callable[[Any, Any], Measured]
+
+
+@contextmanager
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """The model in training or in evaluation mode within the ``with`` block, and then in its own again."""
+    was_training = model.training
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 @dataclass(frozen=True)
@@ -132,20 +144,14 @@ def train(
     if not parameters:
         raise ValueError("model has no parameter that requires a gradient")
     optimizer = _adamw(parameters, config)
-    was_training = model.training
-    model.train()
     steps: list[Step] = []
-    with tqdm(
-        total=config.steps, desc="training", unit="step", disable=not datasets.shows_progress(), leave=False
-    ) as bar:
-        try:
-            for number, batch in enumerate(islice(batches, config.steps)):
-                steps.append(_step(model, parameters, optimizer, loss, batch, number, config))
-                if after_step is not None:
-                    after_step(steps[-1])
-                bar.update()
-        finally:
-            model.train(was_training)
+    hidden = not datasets.shows_progress()
+    with in_mode(model, training=True), tqdm(total=config.steps, desc="training", disable=hidden, leave=False) as bar:
+        for number, batch in enumerate(islice(batches, config.steps)):
+            steps.append(_step(model, parameters, optimizer, loss, batch, number, config))
+            if after_step is not None:
+                after_step(steps[-1])
+            bar.update()
     if len(steps) < config.steps:
         raise ValueError(f"batches ended after {len(steps)} of {config.steps} steps; the model has made these")
     return steps
@@ -190,17 +196,13 @@ def evaluate(model: nn.Module, batches: Iterable[Any], loss: Loss = next_token_l
     Raises:
         ValueError: there are no batches.
     """
-    was_training = model.training
-    model.eval()
     total, count = 0.0, 0
-    try:
+    with in_mode(model, training=False):
         for batch in batches:
             measured = loss(model, batch)
             value = measured[0] if isinstance(measured, tuple) else measured
             total += float(value) * len(batch)
             count += len(batch)
-    finally:
-        model.train(was_training)
     if not count:
         raise ValueError("batches must hold at least one batch, got none")
     return total / count

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from kb.arguments import is_integer, require_count
@@ -68,15 +69,9 @@ def ranking_quality(model: Callable[[Tensor], tuple[Tensor, object]], rows: Rows
     found = []
     for s in range(logits_NS.shape[1]):
         known_N = ~rows.targets_N2[:, s].isnan()
-        found.append(_auc(logits_NS[known_N, s], rows.targets_N2[known_N, s] == 1, s))
+        is_one_N = rows.targets_N2[known_N, s] == 1
+        ones, zeros = int(is_one_N.sum()), int((~is_one_N).sum())
+        if not ones or not zeros:
+            raise ValueError(f"rows must hold both targets of task {s}, got {ones} of 1 and {zeros} of 0")
+        found.append(float(roc_auc_score(is_one_N.cpu(), logits_NS[known_N, s].cpu())))
     return found
-
-
-def _auc(score_N: Tensor, is_one_N: Tensor, task: int) -> float:
-    ones, zeros = int(is_one_N.sum()), int((~is_one_N).sum())
-    if not ones or not zeros:
-        raise ValueError(f"rows must hold both targets of task {task}, got {ones} of 1 and {zeros} of 0")
-    below_Z = score_N[~is_one_N].sort().values
-    above_O = score_N[is_one_N]
-    wins = torch.searchsorted(below_Z, above_O).sum() + torch.searchsorted(below_Z, above_O, right=True).sum()
-    return float(wins) / (2 * ones * zeros)

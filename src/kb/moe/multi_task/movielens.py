@@ -23,12 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kb import datasets
+from kb import tables
 
 GENRES = 18
 TASKS = ("seen", "liked")
 LIKED = 4
-_PARQUET = "datasets/data/MovieLens100k_{}.parquet.brotli"
 _MIDDLE, _DOUBT = 3.5, 5.0  # a mean starts there, with the weight of so many ratings
 _DAY = 86_400
 
@@ -76,7 +75,7 @@ def movielens(seed: int = 0) -> MovieLens:
         ModuleNotFoundError: there is no pandas or no pyarrow.
         kb.datasets.DatasetError: the package cannot be had.
     """
-    ratings, films, users = (_parquet(name) for name in ("data", "items", "users"))
+    ratings, films, users = (tables.widedeep(f"MovieLens100k_{name}") for name in ("data", "items", "users"))
     ratings = ratings.sort_values(["timestamp", "user_id", "movie_id"], kind="stable")
     user_R, film_R = ratings["user_id"].to_numpy() - 1, ratings["movie_id"].to_numpy() - 1
     stars_R, time_R = ratings["rating"].to_numpy().astype(np.float64), ratings["timestamp"].to_numpy()
@@ -182,7 +181,7 @@ def _profiles(
     """What is known without ratings: genres and age of the film, age, gender and occupation of the user."""
     names = films.columns[-GENRES:]
     columns = {name: films[name].to_numpy()[film_N].astype(np.float64) for name in names}
-    released = _pandas().to_datetime(films["release_date"], format="%d-%b-%Y")
+    released = tables.pandas_with_parquet().to_datetime(films["release_date"], format="%d-%b-%Y")
     released = released.fillna(released.median()).astype("datetime64[s]").astype(np.int64).to_numpy()
     columns["film age"] = np.log1p(np.maximum(0, time_N - released[film_N]) / _DAY)
     columns["age"] = users["age"].to_numpy()[user_N].astype(np.float64)
@@ -190,20 +189,3 @@ def _profiles(
     for occupation in sorted(set(users["occupation"])):
         columns[occupation] = (users["occupation"] == occupation).to_numpy()[user_N].astype(np.float64)
     return columns
-
-
-def _parquet(name: str) -> Any:
-    pandas = _pandas()
-    with datasets.open_member("widedeep", _PARQUET.format(name)) as stream:
-        return pandas.read_parquet(stream)
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-        import pyarrow  # noqa: F401 - by which pandas reads parquet
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is missing, by which tables are read; pip install {error.name}"
-        ) from error
-    return pandas
