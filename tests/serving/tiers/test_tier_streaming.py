@@ -189,6 +189,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(tmp_path: Path
     with cache_of(tmp_path, host_pages=4, disk_pages=5, device_pages=10) as cache, torch.inference_mode():
         # A page a layer stays on the device, three more below, and one is the newest: 20 tokens.
         model(tokens[:, :10], cache=cache)
+        cache.memory.reader.read([])  # what is read ahead is traffic too
         before = cache.memory.traffic
         with pytest.raises(ValueError, match=r"11 new tokens after 10 need 9 more pages .* 9 there, 6 are free"):
             model(tokens[:, 10:21], cache=cache)
