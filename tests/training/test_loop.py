@@ -1,5 +1,9 @@
 """The training loop against one written out with torch alone, its schedules against torch's, and what it refuses."""
 
+import os
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import pytest
@@ -207,3 +211,53 @@ def test_a_small_model_learns_a_repeating_text_and_twice_the_same_way() -> None:
     assert losses[0] == losses[1]
     assert losses[0][0] > 2.5
     assert losses[0][-1] < 0.1
+
+
+def test_metrics_may_change_their_names_and_shapes() -> None:
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        number = next(numbers)
+        values = {"always": torch.tensor([number, -number])}
+        if number == 1:
+            values = {"always": torch.tensor([float(number)]), "once": torch.ones(2, requires_grad=True) * 2}
+        return squared(model, batch), values
+
+    numbers = iter(range(3))
+    first, second, third = (step.metrics for step in train(network(), batches(3), loss, TrainConfig(3)))
+    assert list(first) == list(third) == ["always"]
+    assert list(second) == ["always", "once"]
+    assert third["always"].tolist() == [2, -2]
+    assert second["always"].tolist() == [1.0]
+    assert second["once"].tolist() == [2, 2]
+    assert not second["once"].requires_grad
+    assert first["always"].tolist() == [0, 0]
+    assert "once" not in third
+    assert str(first) == "{'always': tensor([0, 0])}"
+
+
+GROWS = """
+    import psutil, torch
+    from torch import nn
+    from kb.training import TrainConfig, train
+
+    torch.set_num_threads(1)
+    model = nn.Sequential(nn.Linear(8, 512), nn.Tanh(), nn.Linear(512, 1))
+    at = {}
+
+    def loss(model, batch):
+        out = model(batch)
+        return out.square().mean(), {"mean": out.mean(), "ends": out[:2, 0]}
+
+    def after(step):
+        at[step.number] = psutil.Process().memory_info().rss
+
+    train(model, (torch.randn(2048, 8) for _ in range(120)), loss, TrainConfig(120), after_step=after)
+    print((at[119] - at[19]) >> 20)
+"""
+
+
+def test_a_step_leaves_no_more_than_its_metrics_behind() -> None:
+    """Small tensors kept at each step would be cut out of blocks that the next one needs: 4 MB a step."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", textwrap.dedent(GROWS)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert int(done.stdout) < 40

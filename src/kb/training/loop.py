@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from kb import datasets
 from kb.arguments import is_number, require_count
+from kb.training.metric_rows import MetricRows
 from kb.training.schedules import Schedule, cosine
 
 Measured = Tensor | tuple[Tensor, Mapping[str, Tensor]]
@@ -144,11 +145,11 @@ def train(
     if not parameters:
         raise ValueError("model has no parameter that requires a gradient")
     optimizer = _adamw(parameters, config)
-    steps: list[Step] = []
+    steps, rows = list[Step](), MetricRows(config.steps)
     hidden = not datasets.shows_progress()
     with in_mode(model, training=True), tqdm(total=config.steps, desc="training", disable=hidden, leave=False) as bar:
         for number, batch in enumerate(islice(batches, config.steps)):
-            steps.append(_step(model, parameters, optimizer, loss, batch, number, config))
+            steps.append(_step(model, parameters, optimizer, loss, batch, number, config, rows))
             if after_step is not None:
                 after_step(steps[-1])
             bar.update()
@@ -172,6 +173,7 @@ def _step(
     batch: Any,
     number: int,
     config: TrainConfig,
+    rows: MetricRows,
 ) -> Step:
     rate = config.rate(number)
     for group in optimizer.param_groups:
@@ -185,8 +187,7 @@ def _step(
     value.backward()
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip if config.clip is not None else float("inf"))
     optimizer.step()
-    kept = {name: tensor.detach() for name, tensor in metrics.items()}
-    return Step(number, float(value.detach()), rate, float(norm), kept)
+    return Step(number, float(value.detach()), rate, float(norm), rows.write(number, metrics))
 
 
 @torch.no_grad()
