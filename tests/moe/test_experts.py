@@ -1,6 +1,7 @@
 """Experts: every implementation equals the loop in outputs and in every gradient, whatever the routing."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -226,12 +227,14 @@ def test_run_by_run_equals_grouped_mm(dtype: torch.dtype, relative: float) -> No
         assert float((mine - reference).abs().max().detach()) <= relative * float(reference.abs().max().detach())
 
 
-def test_gradients_of_gradients_are_refused() -> None:
-    layer = MoELayer.swiglu(4, 5, RouterConfig(3, 2), implementation="grouped")
+def test_gradients_of_gradients_are_refused_but_in_the_loop() -> None:
+    layer = MoELayer.swiglu(4, 5, RouterConfig(3, 2))
     x = torch.randn(6, 4, requires_grad=True)
-    (first,) = torch.autograd.grad(layer(x)[0].square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
-        first.sum().backward()
+    for implementation in ("grouped", "loop"):
+        with nullcontext() if implementation == "loop" else pytest.raises(RuntimeError, match="implementation='loop'"):
+            layer.implementation = implementation
+            (first,) = torch.autograd.grad(layer(x)[0].sum(), x, create_graph=True)
+            first.square().sum().backward()
 
 
 def test_the_shape_of_the_input_is_kept_and_the_routing_is_of_its_tokens() -> None:

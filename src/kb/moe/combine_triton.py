@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kb.moe.first_order import first_order
 from kb.moe.grouped_triton import jit, triton
 
 if triton:
@@ -44,7 +45,7 @@ class _Combine(torch.autograd.Function):
         return out_TD
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order
     def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         x_RD, weights_TK, rows_TK, pairs_R, ends_E = ctx.saved_tensors
         grad_TD = grad_TD.contiguous()

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kb.moe.first_order import first_order
 from kb.moe.grouped_triton import jit, triton
 
 if triton:
@@ -41,7 +42,7 @@ class _SiluGate(torch.autograd.Function):
         return out_RF
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order
     def backward(ctx: Any, grad_RF: Tensor) -> Tensor:
         (gate_up_R2F,) = ctx.saved_tensors
         out_R2F = torch.empty_like(gate_up_R2F)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kb.arguments import require_count
+from kb.moe.first_order import first_order
 
 WAYS = ("grouped", "triton")
 
@@ -40,6 +41,21 @@ def grouped_linear(
     """
     if way not in WAYS:
         raise ValueError(f"way {way!r} is not known; wanted {' or '.join(WAYS)}")
+    require_fit(x_PI, weight_EOI, ends_E, parts)
+    if way == "triton":
+        from kb.moe.grouped_triton import grouped_linear_triton
+
+        return grouped_linear_triton(x_PI, weight_EOI, ends_E).chunk(parts, dim=1)
+    if takes_grouped_mm(x_PI, weight_EOI):
+        out_PO: Tensor = F.grouped_mm(x_PI.contiguous(), weight_EOI.transpose(1, 2), offs=ends_E)
+        out_PO = _DenseGradient.apply(out_PO)
+        return out_PO.chunk(parts, dim=1)
+    outs: tuple[Tensor, ...] = _RunByRun.apply(x_PI, weight_EOI, ends_E, parts)
+    return outs
+
+
+def require_fit(x_PI: Tensor, weight_EOI: Tensor, ends_E: Tensor, parts: int = 1) -> None:
+    """Refuse rows, matrices and ends whose shapes or dtypes do not fit each other: ValueError."""
     require_count("parts", parts)
     fits = x_PI.ndim == 2 and weight_EOI.ndim == 3 and ends_E.shape == weight_EOI.shape[:1]
     if not fits or x_PI.shape[1] != weight_EOI.shape[2] or weight_EOI.shape[1] % parts:
@@ -51,16 +67,6 @@ def grouped_linear(
         raise ValueError(
             f"x and weight must be of one dtype and ends int32, got {x_PI.dtype}, {weight_EOI.dtype}, {ends_E.dtype}"
         )
-    if way == "triton":
-        from kb.moe.grouped_triton import grouped_linear_triton
-
-        return grouped_linear_triton(x_PI, weight_EOI, ends_E).chunk(parts, dim=1)
-    if takes_grouped_mm(x_PI, weight_EOI):
-        out_PO: Tensor = F.grouped_mm(x_PI.contiguous(), weight_EOI.transpose(1, 2), offs=ends_E)
-        out_PO = _DenseGradient.apply(out_PO)
-        return out_PO.chunk(parts, dim=1)
-    outs: tuple[Tensor, ...] = _RunByRun.apply(x_PI, weight_EOI, ends_E, parts)
-    return outs
 
 
 def takes_grouped_mm(x_PI: Tensor, weight_EOI: Tensor) -> bool:
@@ -99,7 +105,7 @@ class _RunByRun(torch.autograd.Function):
         return outs
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x_PI, weight_EOI = ctx.saved_tensors
         dx_PI = torch.empty_like(x_PI) if ctx.needs_input_grad[0] else None

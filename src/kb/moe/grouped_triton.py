@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kb.moe.first_order import first_order
+
 try:
     import triton
     import triton.language as tl
@@ -61,7 +63,7 @@ class _GroupedLinear(torch.autograd.Function):
         return rows_by_weight(x_PI, weight_EOI.transpose(1, 2), ends_E)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order
     def backward(ctx: Any, grad_PO: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x_PI, weight_EOI, ends_E = ctx.saved_tensors
         dx_PI = rows_by_weight(grad_PO, weight_EOI, ends_E) if ctx.needs_input_grad[0] else None
