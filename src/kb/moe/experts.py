@@ -17,6 +17,7 @@ from kb.moe.gate_triton import silu_gate_triton
 from kb.moe.grouped import grouped_linear, takes_grouped_mm
 from kb.moe.grouped_triton import fits_kernels
 from kb.moe.routing import Routing
+from kb.moe.swiglu_runs import swiglu_runs
 
 IMPLEMENTATIONS = ("auto", "loop", "experts", "grouped", "triton")
 
@@ -113,6 +114,8 @@ def _run_by_expert(x_RD: Tensor, bank: ExpertBank, ends_E: Tensor) -> Tensor:
 
 def _run_grouped(x_RD: Tensor, bank: SwiGLUExperts, ends_E: Tensor, way: str) -> Tensor:
     gate_up_proj, down_proj = _as_autocast(bank.gate_up_proj), _as_autocast(bank.down_proj)
+    if way == "grouped" and bank.activation is F.silu and not takes_grouped_mm(x_RD, gate_up_proj):
+        return swiglu_runs(x_RD, gate_up_proj, down_proj, ends_E)
     if bank.activation is F.silu and fits_kernels(x_RD):
         (gate_up_R2F,) = grouped_linear(x_RD, gate_up_proj, ends_E, way=way)
         inner_RF = silu_gate_triton(gate_up_R2F)
