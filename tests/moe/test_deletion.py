@@ -123,6 +123,24 @@ def test_deletion_leaves_the_model_that_it_came_from() -> None:
     assert torch.equal(router_without(model.gates[0], {0}).weight, model.gates[0].weight[1:])
 
 
+def test_an_mmoe_without_an_expert_is_its_sum_over_the_others() -> None:
+    torch.manual_seed(0)
+    model = MultiGateMixture.perceptrons(4, 2, 5, [3], [2]).double()
+    x_TD, kept = torch.randn(6, 4, dtype=torch.float64), [1, 2, 4]
+    outs_TEO = torch.stack([model.experts.experts[e](x_TD) for e in kept], 1)
+    columns = []
+    for gate, tower in zip(model.gates, model.towers, strict=True):
+        weights_TE = (x_TD @ gate.weight.T)[:, kept].softmax(-1)
+        columns.append(tower(torch.einsum("te,teo->to", weights_TE, outs_TEO)))
+    torch.testing.assert_close(mixture_without(model, [0, 3])(x_TD)[0], torch.cat(columns, 1))
+
+
+def test_the_noise_of_a_router_goes_with_its_experts() -> None:
+    router = Router(3, RouterConfig(4, 2, noisy=True))
+    router.noise_weight.data.normal_()
+    assert torch.equal(router_without(router, [0, 2]).noise_weight, router.noise_weight[[1, 3]])
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_deleting_an_expert_of_ple_is_forbidding_it(data: st.DataObject) -> None:

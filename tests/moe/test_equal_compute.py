@@ -1,14 +1,18 @@
 """Budgets: operations are those that are counted while a step runs, and shares buy as many steps as they pay for."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from kb import counting
 from kb.lm import DecoderLM
+from kb.moe import RouterConfig
 from kb.moe.domains import Domain
 from kb.moe.equal_compute import Recipe, active_parameters, step_flops
 from kb.moe.language_model import moe_layers
+from kb.moe.upcycling import upcycle
 from kb.training import encode_bytes, next_token_loss, random_windows
 
 RECIPE = Recipe(budget=20, length=16, batch=4)
@@ -66,6 +70,32 @@ def test_training_leaves_the_model_and_is_repeatable() -> None:
 def test_the_rate_stays_where_something_follows() -> None:
     _, steps = RECIPE.trained(RECIPE.dense(0), TEXT_N, 1.0, seed=0, last=False)
     assert {step.rate for step in steps[10:]} == {RECIPE.learning_rate}
+
+
+def test_the_rate_rises_over_the_warm_up() -> None:
+    recipe = Recipe(budget=20, length=16, batch=4, warmup=4)
+    _, steps = recipe.trained(recipe.dense(0), TEXT_N, 1.0, seed=0, last=False)
+    rates = [step.rate / recipe.learning_rate for step in steps[:5]]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+
+
+def test_sparse_models_are_trained_with_the_factor_of_switch_that_was_asked_for() -> None:
+    def learnt(switch: float) -> list[Tensor]:
+        recipe = Recipe(budget=3, length=16, batch=4, switch=switch)
+        model, _ = recipe.trained(recipe.sparse(0), TEXT_N, 1.0, seed=0)
+        return [layer.router.weight.detach() for layer in moe_layers(model)]
+
+    none, some = learnt(0.0), learnt(1.0)
+    assert not any(torch.equal(a, b) for a, b in zip(none, some, strict=True))
+
+
+def test_active_parameters_of_an_untied_head_and_of_a_shared_network() -> None:
+    attention, network, words = 4 * 64 * 64, 3 * 64 * 176, 256 * 64
+    untied = Recipe(config=replace(RECIPE.config, tie_embeddings=False)).dense(0)
+    assert active_parameters(untied) == 2 * (attention + network) + words  # the head; rows of words are looked up
+    shared = upcycle(RECIPE.dense(0), RouterConfig(4, 2), seed=0, shared_inner=76)
+    of_layer = attention + 3 * 64 * 76 + 2 * 3 * 64 * 100 + 4 * 64
+    assert active_parameters(shared) == 2 * of_layer + words
 
 
 def test_bits_of_a_model_that_knows_nothing_are_eight() -> None:

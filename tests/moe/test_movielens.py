@@ -1,11 +1,14 @@
 """MovieLens as two tasks: counts of the source, features that see no future, films that were not seen."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kb import tables
 from kb.moe.multi_task.movielens import before, movielens, unseen_films
 
 
@@ -78,6 +81,39 @@ def test_the_first_rating_of_all_knows_no_history(data) -> None:  # type: ignore
     histories = [i for i, name in enumerate(data.features) if name in ("user ratings", "film ratings")]
     least_F = data.train.x_NF.min(0).values
     assert torch.equal(data.train.x_NF[0, histories], least_F[histories])
+
+
+def test_features_are_what_the_tables_say_of_earlier_seconds(data) -> None:  # type: ignore[no-untyped-def]
+    """By another way, row by row; features are scaled, so each must go with the reference along a rising line."""
+    ratings, films, users = (tables.widedeep(f"MovieLens100k_{name}") for name in ("data", "items", "users"))
+    ratings = ratings.sort_values(["timestamp", "user_id", "movie_id"], kind="stable")
+    films, users = films.set_index("movie_id"), users.set_index("user_id")
+    genre = "Drama"
+    dramas = set(films.index[films[genre] == 1])
+    wanted: dict[str, list[float]] = {}
+    chosen = list(range(500, 70_000, 347))
+    for now in ratings.iloc[chosen].itertuples():
+        earlier = ratings[ratings["timestamp"] < now.timestamp]
+        by_user, of_film = earlier[earlier["user_id"] == now.user_id], earlier[earlier["movie_id"] == now.movie_id]
+        inside = by_user[by_user["movie_id"].isin(dramas)]
+        film = films.loc[now.movie_id]
+        days = (
+            now.timestamp - datetime.strptime(film["release_date"], "%d-%b-%Y").replace(tzinfo=UTC).timestamp()
+        ) / 86_400
+        row = {
+            "user ratings": np.log1p(len(by_user)),
+            "film ratings": np.log1p(len(of_film)),
+            "film mean": (of_film["rating"] - 3.5).sum() / (len(of_film) + 5),
+            f"user {genre} share": len(inside) / (len(by_user) + 5),
+            f"user {genre} mean": (inside["rating"] - 3.5).sum() / (len(inside) + 5),
+            "film age": np.log1p(max(0.0, days)),
+            "age": users.loc[now.user_id, "age"],
+        }
+        for name, value in row.items():
+            wanted.setdefault(name, []).append(float(value))
+    found_CF = data.train.x_NF[[2 * i for i in chosen]].double().numpy()
+    for name, values in wanted.items():
+        assert np.corrcoef(values, found_CF[:, data.features.index(name)])[0, 1] > 1 - 1e-6, name
 
 
 def test_another_seed_draws_other_films_and_keeps_the_ratings(data) -> None:  # type: ignore[no-untyped-def]

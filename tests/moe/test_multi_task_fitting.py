@@ -45,6 +45,14 @@ def test_the_loss_skips_what_is_not_known() -> None:
     assert (logits_BS.grad == 0).tolist() == [[False, False], [True, True], [False, True]]
 
 
+def test_a_task_that_no_row_knows_costs_nothing() -> None:
+    logits_BS = torch.tensor([[0.0, 2.0]], requires_grad=True)
+    loss = binary_loss(lambda x: (x, ()), (logits_BS, torch.tensor([[1.0, float("nan")]])))
+    torch.testing.assert_close(loss, torch.tensor(2.0).log())
+    loss.backward()
+    assert logits_BS.grad[0, 1] == 0
+
+
 def test_epochs_show_each_row_once_and_depend_on_the_seed_alone() -> None:
     rows = Rows(torch.arange(7.0)[:, None], torch.zeros(7, 1))
     first = [x_BD[:, 0].tolist() for x_BD, _ in epochs(rows, 3, 2, seed=1)]
@@ -73,6 +81,13 @@ def test_correlated_tasks_follow_the_papers_equation() -> None:
     torch.testing.assert_close(F.cosine_similarity(*directions_D2.T, dim=0), torch.tensor(0.3))
     bent_N2 = correlated_tasks(500, 3, 0.3, seed=0, sines=2, noise=0.0, scale=2.0)[1]
     torch.testing.assert_close(bent_N2, target_N2 + target_N2.sin() + (2 * target_N2).sin())
+
+
+def test_the_noise_of_two_targets_is_as_wide_as_asked_and_apart() -> None:
+    noisy_N2 = correlated_tasks(20_000, 3, 1.0, seed=0, noise=0.5)[1]
+    noise_N2 = noisy_N2 - correlated_tasks(20_000, 3, 1.0, seed=0, noise=0.0)[1]
+    torch.testing.assert_close(noise_N2.std(0), torch.tensor([0.5, 0.5]), rtol=0.03, atol=0)
+    assert abs(float(torch.corrcoef(noise_N2.T)[0, 1])) < 0.04
 
 
 X = torch.ones(3, 2)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kb.moe import RouterConfig, Routing, route
 from kb.moe.equal_compute import Recipe
+from kb.moe.language_model import recorded
 from kb.moe.specialisation import CLASSES, byte_classes, normalised_mutual_information, usage, usage_over
 from kb.training import encode_bytes
 
@@ -87,6 +88,26 @@ def test_usage_over_texts_counts_every_token_k_times() -> None:
     assert int(by_class_LCE[0].sum()) == 2 * (176 + 144)
     digits = sum(chr(byte).isdigit() for byte in texts[0][:176].tolist())
     assert by_class_LCE[:, CLASSES.index("digits")].sum(-1).tolist() == [2 * digits] * 2
+
+
+def test_usage_over_texts_is_that_of_each_window_by_itself() -> None:
+    model = Recipe(length=16).sparse(0)
+    texts = [encode_bytes("abc 123, " * 20), encode_bytes("x\n  y" * 30)]
+    by_domain_LXE, by_class_LCE = usage_over(model, texts, 16)
+    wanted_LXE, wanted_LCE = torch.zeros_like(by_domain_LXE), torch.zeros_like(by_class_LCE)
+    for number, text_N in enumerate(texts):
+        whole_N = text_N[: len(text_N) // 16 * 16]
+        classes_N = byte_classes(whole_N)  # a window's first blanks may be indentation that began before it
+        for start in range(0, len(whole_N), 16):
+            with recorded(model) as routings, torch.no_grad():
+                model(whole_N[None, start : start + 16])
+            for layer, routing in enumerate(routings):
+                for t, experts_K in enumerate(routing.experts_TK.tolist()):
+                    for expert in experts_K:
+                        wanted_LXE[layer, number, expert] += 1
+                        wanted_LCE[layer, classes_N[start + t], expert] += 1
+    assert torch.equal(by_domain_LXE, wanted_LXE)
+    assert torch.equal(by_class_LCE, wanted_LCE)
 
 
 def bad(labels: list[int], X: int = 2) -> Tensor:

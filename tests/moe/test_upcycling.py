@@ -91,6 +91,13 @@ def test_other_routers_change_the_function_and_are_known_to(changes: dict[str, A
     assert (layer(x_TD)[0] - ffn(x_TD)).abs().max() > 0.02 * ffn(x_TD).abs().max()
 
 
+def test_raw_scores_of_all_experts_but_one_do_not_sum_to_one() -> None:
+    ffn, x_TD, config = network(), tokens_of(), RouterConfig(4, 3, normalize=False)
+    assert not keeps_function(config)
+    out_TD, _ = upcycled_layer(ffn, config, seed=0, router_std=0.0)(x_TD)
+    torch.testing.assert_close(out_TD, 0.75 * ffn(x_TD))
+
+
 def test_where_experts_choose_only_tokens_without_an_expert_change() -> None:
     ffn, x_TD = network(), tokens_of()
     config = RouterConfig(4, 2, choice="expert", capacity_factor=0.25)  # 16 pairs, 30 tokens
