@@ -106,6 +106,8 @@ def test_the_loss_is_the_next_tokens_plus_factors_times_means_over_layers() -> N
     z = sum(z_loss(r) for r in routings) / 3
     by_hand = next_token_loss(model, tokens_BT) + 0.5 * switch + 0.25 * sequence + 0.125 * z
     torch.testing.assert_close(total, by_hand)
+    gradients = [torch.autograd.grad(loss, list(model.parameters())) for loss in (total, by_hand)]
+    torch.testing.assert_close(*gradients)
     torch.testing.assert_close(metrics["switch"], switch)
     assert torch.equal(metrics["load_LE"], torch.stack([expert_load(r) for r in routings]))
     plain, _ = moe_loss(Balancing())(model, tokens_BT)
@@ -132,6 +134,26 @@ def test_balancing_makes_held_out_load_more_even(balancing: Balancing) -> None:
         return float(max_violation(load_NLE.sum(0)).mean())
 
     assert violation(balancing) < 0.6 * violation(Balancing())
+
+
+def test_loads_are_counted_without_noise_and_the_mode_comes_back() -> None:
+    model = started(RouterConfig(4, 2, noisy=True))
+    first, again = (load_over(model, [tokens(), tokens(5, seed=1)]) for _ in range(2))
+    assert torch.equal(first, again)
+    assert model.training
+    model.eval()
+    with recorded(model) as routings:
+        model(tokens()[:, :-1])
+    assert torch.equal(first[0], torch.stack([expert_load(routing) for routing in routings]))
+
+
+def test_fused_experts_start_smaller_into_the_residual_stream() -> None:
+    model = moe_language_model(ModelConfig(32, 64, 64, 8, 4, 2, 16, 64), RouterConfig(4, 2))
+    initialize(model, seed=0, std=0.05)
+    for layer in moe_layers(model):
+        stds = {name: float(p.detach().std()) for name, p in layer.named_parameters()}
+        assert stds["experts.gate_up_proj"] == pytest.approx(0.05, rel=0.06)
+        assert stds["experts.down_proj"] == pytest.approx(0.05 / 4, rel=0.06)
 
 
 def test_a_bias_is_in_no_gradient_and_the_run_repeats() -> None:

@@ -143,7 +143,7 @@ def test_capacity_is_a_share_of_the_even_load() -> None:
 def test_experts_take_the_tokens_that_score_highest(normalize: bool) -> None:
     torch.manual_seed(0)
     logits_TE = torch.randn(10, 4, dtype=torch.float64)
-    routing = route(logits_TE, RouterConfig(4, 2, choice="expert", normalize=normalize))
+    routing = route(logits_TE, RouterConfig(4, 2, choice="expert", normalize=normalize, scale=2.5))
     assert routing.kept_TK is not None
     assert expert_load(routing, served=True).tolist() == [5] * 4
     assert routing.most_kept == 20
@@ -154,7 +154,7 @@ def test_experts_take_the_tokens_that_score_highest(normalize: bool) -> None:
     wanted = routing.scores_TE * kept_TE
     if normalize:
         wanted = torch.where(wanted.sum(-1, keepdim=True) > 0, wanted / wanted.sum(-1, keepdim=True), 0)
-    torch.testing.assert_close(routing.weights_TK, wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(routing.weights_TK, 2.5 * wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_noise_only_while_training_and_its_size_is_learned() -> None:
@@ -171,6 +171,19 @@ def test_noise_only_while_training_and_its_size_is_learned() -> None:
     assert router.noise_weight is not None
     assert router.noise_weight.grad is not None
     assert bool(router.noise_weight.grad.any())
+    # One number for each expert, of a size that the second matrix learns: softplus of its product with the token.
+    assert float(torch.corrcoef(noise_TE.detach().t())[0, 1].abs()) < 0.1
+    with torch.no_grad():
+        router.noise_weight[:, 0] = torch.linspace(-2, 2, 5)
+    alike_TD = torch.tensor([1.0, 0, 0, 0, 0, 0]).expand(20_000, 6)
+    spread_E = (router(alike_TD).logits_TE - router.weight[:, 0]).detach().std(0)
+    torch.testing.assert_close(spread_E, torch.nn.functional.softplus(torch.linspace(-2, 2, 5)), rtol=0.05, atol=0)
+
+
+def test_a_router_starts_with_logits_of_size_one() -> None:
+    torch.manual_seed(0)
+    router = Router(400, RouterConfig(50, 2))
+    assert float(router(torch.randn(200, 400)).logits_TE.detach().std()) == pytest.approx(1, rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,16 @@ def test_metrics_are_kept_without_gradients_and_handed_on_after_each_step() -> N
         assert float(step.metrics["twice"]) == pytest.approx(2 * step.loss)
 
 
+def test_metrics_whose_shape_or_dtype_changes_are_kept_as_they_are() -> None:
+    given = [torch.tensor([1.0, 2.0]), torch.tensor([3.0]), torch.tensor([4, 5]), torch.tensor([6.0, 7.0])]
+    left = iter(given)
+    steps = train(network(), batches(4), lambda m, b: (squared(m, b), {"some": next(left)}), TrainConfig(4))
+    for step, wanted in zip(steps, given, strict=True):
+        found = step.metrics["some"]
+        assert torch.equal(found, wanted)
+        assert found.dtype == wanted.dtype
+
+
 def test_frozen_parameters_stay_and_the_mode_comes_back() -> None:
     model = network().eval()
     model[0].weight.requires_grad_(False)
@@ -169,6 +179,30 @@ def test_evaluation_weights_batches_by_their_length() -> None:
     assert model.training
     with pytest.raises(ValueError, match="at least one batch"):
         evaluate(model, [], squared)
+
+
+def test_evaluation_is_in_evaluation_mode() -> None:
+    model = nn.Sequential(nn.Linear(3, 1), nn.Dropout(0.5))
+    (x, y), _ = batches(2)
+    wanted = float(F.mse_loss(model[0](x), y).detach())
+    assert evaluate(model, [(x, y)], squared) == pytest.approx(wanted)
+
+
+def test_without_a_clip_the_gradient_is_taken_whole() -> None:
+    ours, theirs = network(), network()
+    data = [(100 * x, 100 * y) for x, y in batches(2)]
+    (step, _) = train(ours, data, squared, TrainConfig(2, learning_rate=0.1, schedule=constant, clip=None))
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.1, betas=(0.9, 0.95), weight_decay=0.0)
+    assert step.gradient_norm > 1
+    optimizer.param_groups[0]["params"] = [theirs[0].weight, theirs[2].weight]
+    optimizer.param_groups[0]["weight_decay"] = 0.1
+    optimizer.add_param_group({"params": [theirs[0].bias, theirs[2].bias], "weight_decay": 0.0})
+    for batch in data:
+        optimizer.zero_grad()
+        squared(theirs, batch).backward()
+        optimizer.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 def test_next_token_loss_is_the_mean_over_tokens_of_minus_log_probability() -> None:

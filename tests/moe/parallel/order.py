@@ -1,6 +1,7 @@
 """What a rank does in which order: exchanges that start and end, what is computed between, and who talks to whom."""
 
 import copy
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,8 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kb.moe import ModuleExperts, MoELayer, Router, RouterConfig
-from kb.moe.parallel import ExpertParallel, sum_replicated_gradients
+from kb.moe import ModuleExperts, MoELayer, Router, RouterConfig, SwiGLUExperts
+from kb.moe.parallel import ExpertParallel, shard_experts, sum_replicated_gradients
+from kb.moe.parallel.timings import seconds_of
 from tests.moe.parallel.cases import WIDTH, layer_of, tokens_of
 
 
@@ -124,6 +126,21 @@ def sums() -> list[list[float] | None]:
     model.append(nn.Parameter(torch.zeros(1), requires_grad=False))
     sum_replicated_gradients(model)
     return [None if p.grad is None else p.grad.tolist() for p in model]
+
+
+def share_of_a_bank() -> bool:
+    """Whether a rank's share of GELU experts gives what those of the whole bank give."""
+    torch.manual_seed(0)
+    bank = SwiGLUExperts(4, WIDTH, 3, activation="gelu")
+    share = shard_experts(bank)
+    x_ND, first = torch.randn(6, WIDTH), dist.get_rank() * len(share)
+    pairs = zip(share.functions(), bank.functions()[first : first + len(share)], strict=True)
+    return all(ours(x_ND).equal(theirs(x_ND)) for ours, theirs in pairs)
+
+
+def time_of_a_rank_that_waits(seconds: float) -> float:
+    """What is measured where rank 0 alone takes so long."""
+    return seconds_of(lambda: time.sleep(seconds if dist.get_rank() == 0 else 0.0))
 
 
 def without_a_graph() -> bool:

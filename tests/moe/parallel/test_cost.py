@@ -23,6 +23,8 @@ def test_four_ranks_in_two_nodes_by_hand() -> None:
     assert layout.nodes_of_a_token() == pytest.approx(1 + 16 / 28)
     assert cost.once_a_node(layout).across == pytest.approx((1 + 16 / 28) / 2)
     assert cost.once_a_node(cost.Layout(4, 2, 8, 2, most_nodes=1)).across == pytest.approx(0.5)
+    # Of the 2 copies, wherever they are handed out, one goes to the number that the token did not come to.
+    assert cost.once_a_node(layout).within == pytest.approx(1.0)
 
 
 def test_seconds_by_hand() -> None:
@@ -87,6 +89,15 @@ def test_a_link_is_found_again_from_its_times(latency: float, bandwidth: float, 
     found = cost.fit_link([messages] * 3, sizes, [link.seconds(messages, size) for size in sizes])
     assert found.latency == pytest.approx(latency, rel=1e-6)
     assert found.bandwidth == pytest.approx(bandwidth, rel=1e-6)
+
+
+def test_a_link_that_no_times_fit_exactly_has_the_least_relative_error() -> None:
+    messages, sizes, times = [1, 1, 2, 3], [1e3, 1e6, 2e6, 5e7], [2e-4, 8e-4, 1.9e-3, 2e-2]
+    times_1 = torch.tensor(times, dtype=torch.float64)[:, None]
+    rows = torch.tensor([messages, sizes], dtype=torch.float64).t() / times_1
+    wanted = torch.linalg.lstsq(rows, torch.ones(4, 1, dtype=torch.float64)).solution[:, 0].tolist()
+    found = cost.fit_link(messages, sizes, times)
+    assert [found.latency, 1 / found.bandwidth] == pytest.approx(wanted, rel=1e-6)
 
 
 def test_with_few_nodes_a_limit_saves_nothing_and_with_many_it_caps() -> None:

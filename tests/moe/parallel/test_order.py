@@ -34,6 +34,15 @@ def test_gradients_of_what_all_ranks_hold_are_summed(two: Ranks) -> None:
     assert two.call(order.sums) == [[[2.0, 1.0], [5.0, 6.0], None, [1.0], None]] * 2
 
 
+def test_a_share_of_a_bank_keeps_its_activation(two: Ranks) -> None:
+    assert two.call(order.share_of_a_bank) == [True, True]
+
+
+def test_the_time_is_that_of_the_slowest_rank_on_all(two: Ranks) -> None:
+    first, second = two.call(order.time_of_a_rank_that_waits, 0.2)
+    assert first == second >= 0.2
+
+
 def test_without_a_graph_the_output_is_the_same(two: Ranks) -> None:
     assert two.call(order.without_a_graph) == [True, True]
 
