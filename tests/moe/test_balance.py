@@ -150,3 +150,23 @@ def test_refuses_what_cannot_be_balanced() -> None:
     for rate in (0, math.nan, "fast"):
         with pytest.raises(ValueError, match="rate"):
             updated_bias(torch.zeros(4), torch.zeros(4), rate)  # type: ignore[arg-type]
+
+
+def test_loads_of_half_precision_are_counted_in_full() -> None:
+    logits_TE = torch.tensor([[1.0, 0.0]]).expand(70_001, 2)
+    for dtype in (torch.float16, torch.bfloat16):
+        routing = route(logits_TE.to(dtype), RouterConfig(2, 1))
+        assert expert_load(routing).tolist() == [70_001, 0]
+        assert float(switch_loss(routing)) == pytest.approx(
+            float(switch_loss(route(logits_TE, RouterConfig(2, 1)))), 0.01
+        )
+
+
+def test_sigmoids_that_are_all_zero_make_no_nan() -> None:
+    routing = route(torch.full((3, 4), -200.0), RouterConfig(4, 2, scoring="sigmoid"))
+    assert float(switch_loss(routing)) == 0
+
+
+def test_a_load_of_one_more_than_sixteen_million_moves_the_bias() -> None:
+    moved = updated_bias(torch.zeros(3), torch.tensor([2**24 + 1, 2**24, 2**24]), 1.0)
+    assert moved.tolist() == [-1, 1, 1]

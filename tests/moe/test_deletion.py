@@ -16,6 +16,7 @@ from kb.moe import (
     MoELayer,
     Router,
     RouterConfig,
+    SwiGLUExperts,
     run_experts,
 )
 from kb.moe.deletion import (
@@ -188,3 +189,15 @@ def test_bad_input_is_named(case: str) -> None:
     call, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_smaller_router_keeps_each_dtype_and_what_is_frozen() -> None:
+    router = Router(3, RouterConfig(4, 2, bias=True)).requires_grad_(False)
+    router.weight.data = router.weight.data.bfloat16()
+    router.bias.copy_(torch.tensor([0.1001, 0.2, 0.3, 0.4]))
+    smaller = router_without(router, [2])
+    assert (smaller.weight.dtype, smaller.bias.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(smaller.bias, router.bias[[0, 1, 3]])
+    assert not smaller.weight.requires_grad
+    bank = SwiGLUExperts(3, 2, 4).requires_grad_(False)
+    assert not any(parameter.requires_grad for parameter in bank_without(bank, [0]).parameters())

@@ -121,3 +121,16 @@ def test_shares_that_buy_nothing_are_refused(share: float) -> None:
 def test_recipes_with_bad_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="budget must be an integer of at least 1, got 0"):
         Recipe(budget=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("learning_rate", float("nan")), ("std", 0.0), ("switch", -1.0), ("warmup", None)]
+)
+def test_a_recipe_with_a_number_out_of_range_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=name):
+        replace(RECIPE, **{name: value})
+
+
+def test_no_width_is_not_the_full_one() -> None:
+    with pytest.raises(ValueError, match="inner"):
+        RECIPE.sparse(0, inner=0)

@@ -218,3 +218,12 @@ def test_what_does_not_fit_is_refused() -> None:
     for name in ("switch", "sequence", "z", "bias_rate"):
         with pytest.raises(ValueError, match=f"{name} must be a number of at least 0, got -1"):
             Balancing(**{name: -1})
+
+
+def test_where_experts_choose_the_load_is_what_they_took() -> None:
+    model = moe_language_model(CONFIG, RouterConfig(4, 2, choice="expert", capacity_factor=0.5))
+    tokens_BT = torch.randint(CONFIG.vocab_size, (2, 9), generator=torch.Generator().manual_seed(0))
+    _, metrics = moe_loss(Balancing())(model, tokens_BT)
+    wanted = torch.full((CONFIG.num_layers, 4), 0.5 * 16 * 2 / 4)
+    assert torch.equal(metrics["load_LE"], wanted)
+    assert torch.equal(load_over(model, [tokens_BT])[0], wanted)

@@ -17,6 +17,7 @@ from kb.moe import (
     Routing,
     SwiGLUExperts,
     drop_over_capacity,
+    route,
     run_experts,
 )
 from kb.moe.multi_task import (
@@ -235,3 +236,18 @@ def test_bad_input_is_named(case: str) -> None:
     call, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_an_expert_of_another_task_gives_may_be_infinite() -> None:
+    class Endless(nn.Module):
+        def forward(self, x_ND: Tensor) -> Tensor:
+            return x_ND / 0
+
+    bank = ModuleExperts([nn.Identity(), Endless()])
+    logits_TE = torch.tensor([[0.0, -9.0], [0.0, -9.0]])
+    routings = [route(logits_TE, RouterConfig(2, 1)), route(-logits_TE, RouterConfig(2, 1))]
+    x_TD = torch.ones(2, 3, requires_grad=True)
+    for way in ("shared", "loop"):
+        ours, theirs = run_gates([x_TD] * 2, bank, routings, implementation=way)
+        assert torch.equal(ours, x_TD)
+        assert bool(theirs.isinf().all())

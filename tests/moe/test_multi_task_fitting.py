@@ -106,3 +106,26 @@ def test_bad_input_is_named(case: str) -> None:
     call, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_the_model_says_where_nothing_is_known_does_not_matter() -> None:
+    logits_BS = torch.tensor([[0.5, float("nan")], [float("inf"), 0.5]], requires_grad=True)
+    target_BS = torch.tensor([[1.0, float("nan")], [float("nan"), 0.0]])
+    loss = binary_loss(lambda x: (x, ()), (logits_BS, target_BS))
+    loss.backward()
+    assert bool(loss.isfinite())
+    assert logits_BS.grad is not None
+    assert bool(logits_BS.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("target", [2.0, -1.0])
+def test_a_target_that_is_no_chance_is_refused(target: float) -> None:
+    with pytest.raises(ValueError, match="targets must be 0 to 1 or NaN"):
+        binary_loss(lambda x: (x, ()), (torch.zeros(1, 1), torch.tensor([[target]])))
+
+
+def test_ranking_wants_targets_of_0_and_1_and_takes_half_precision() -> None:
+    x_ND, targets_NS = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[0.0], [1.0], [1.0]])
+    assert ranking_quality(lambda x: (x.bfloat16(), ()), Rows(x_ND, targets_NS)) == [1.0]
+    with pytest.raises(ValueError, match="targets of task 0 must be 0, 1 or NaN"):
+        ranking_quality(lambda x: (x, ()), Rows(x_ND, targets_NS / 2))

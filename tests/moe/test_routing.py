@@ -269,3 +269,27 @@ def test_refuses_shapes_that_do_not_fit() -> None:
         drop_over_capacity(routing, -1)
     with pytest.raises(ValueError, match="sideways"):
         drop_over_capacity(routing, 1, by="sideways")
+
+
+def test_room_is_counted_with_the_factor_as_it_is_written() -> None:
+    assert RouterConfig(5, 2, capacity_factor=1.1).capacity(25) == 11
+    assert RouterConfig(4, 1, capacity_factor=1.25).capacity(10) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [({"scale": None}, "scale"), ({"normalize": "no"}, "normalize"), ({"noisy": 1}, "noisy")]
+)
+def test_a_setting_of_another_kind_is_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        RouterConfig(4, 2, **change)
+
+
+@pytest.mark.parametrize("bias", [torch.zeros(3), torch.zeros(5, 4), torch.tensor(0.0)])
+def test_a_bias_of_another_shape_is_refused(bias: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"bias must be \[4\]"):
+        route(torch.randn(5, 4), RouterConfig(4, 2, bias=True), bias)
+
+
+def test_where_experts_choose_a_bias_is_refused() -> None:
+    with pytest.raises(ValueError, match="where tokens choose"):
+        route(torch.randn(5, 4), RouterConfig(4, 2, choice="expert"), torch.zeros(4))

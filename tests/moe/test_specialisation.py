@@ -133,3 +133,19 @@ def test_bad_input_is_refused() -> None:
         usage_over(Recipe().sparse(0), [torch.zeros(9, dtype=torch.int64)], 16)
     with pytest.raises(ValueError, match="model has no layer of experts"):
         usage_over(Recipe().dense(0), [torch.zeros(16, dtype=torch.int64)], 16)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_counts_that_are_none_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="counts must be"):
+        normalised_mutual_information(torch.tensor([[1.0, value], [2.0, 1.0]]))
+
+
+def test_bytes_of_any_integers_and_texts_of_some_length() -> None:
+    text_N = encode_bytes("a 1")
+    assert torch.equal(byte_classes(text_N.to(torch.uint8)), byte_classes(text_N))
+    model = Recipe(length=16).sparse(0)
+    with pytest.raises(ValueError, match="texts"):
+        usage_over(model, [], 16)
+    with pytest.raises(ValueError, match="length"):
+        usage_over(model, [text_N], 0)

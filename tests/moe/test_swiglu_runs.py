@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
-from kb.moe.banks import SwiGLUExperts
+from kb.moe.banks import ModuleExperts, SwiGLUExperts
 from kb.moe.experts import run_rows
 from kb.moe.swiglu_runs import swiglu_runs
 
@@ -107,3 +107,17 @@ def test_refuses_what_does_not_fit(change: dict[str, Tensor], reason: str) -> No
     }
     with pytest.raises(ValueError, match=reason):
         swiglu_runs(**fitting | change)
+
+
+def test_an_expert_that_gives_other_rows_than_it_gets_is_named() -> None:
+    class Cut(nn.Module):
+        def __init__(self, rows: int) -> None:
+            super().__init__()
+            self.rows = rows
+
+        def forward(self, x_ND: Tensor) -> Tensor:
+            return x_ND[:1].expand(self.rows, -1)
+
+    bank = ModuleExperts([Cut(1), Cut(3)])  # together as many rows as there are
+    with pytest.raises(ValueError, match=r"expert 0 must give \[2, O\], a row for a row, got \(1, 3\)"):
+        run_rows(torch.ones(4, 3), bank, torch.tensor([2, 4], dtype=torch.int32))

@@ -240,3 +240,14 @@ def test_other_networks_are_refused() -> None:
 def test_layers_that_are_not_there_are_refused(layers: list[int]) -> None:
     with pytest.raises(ValueError, match="layers must be different numbers of 0 to 2"):
         upcycle(language_model(), RouterConfig(4, 2), seed=0, layers=layers)
+
+
+def test_a_bias_of_any_part_is_refused_and_whole_units_are_counted_as_written() -> None:
+    ffn = SwiGLU(4, 6)
+    ffn.down_proj = torch.nn.Linear(6, 4)
+    with pytest.raises(ValueError, match="has biases"):
+        upcycled_layer(ffn, RouterConfig(2, 1), seed=0)
+    one = (torch.zeros(100, 2), torch.zeros(100, 2), torch.zeros(2, 100))
+    ones = tuple(matrix + torch.arange(matrix.numel()).view_as(matrix) for matrix in one)
+    gate_RD, _, _ = redrawn(ones, 0.29, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    assert int((gate_RD != ones[0]).any(1).sum()) == 29

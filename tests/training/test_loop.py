@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kb.lm import DecoderLM, ModelConfig
+from kb.moe import RouterConfig
+from kb.moe.language_model import moe_language_model
 from kb.training import (
     Step,
     TrainConfig,
@@ -295,3 +297,23 @@ def test_a_step_leaves_no_more_than_its_metrics_behind() -> None:
     command = [sys.executable, "-c", textwrap.dedent(GROWS)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
     assert int(done.stdout) < 40
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_before_the_weights() -> None:
+    model = network()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return (model(batch[0]).sum() * 0).sqrt()  # 0, with a slope that is infinite times 0
+
+    with pytest.raises(ValueError, match=r"the gradient of step 0 is not finite, its loss -?0.0 is"):
+        train(model, batches(1), loss, TrainConfig(1))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
+
+
+def test_the_size_of_a_routers_noise_starts_as_its_paper_has_it() -> None:
+    model = moe_language_model(SMALL, RouterConfig(3, 2, noisy=True))
+    initialize(model, seed=0)
+    sizes = [parameter for name, parameter in model.named_parameters() if name.endswith("noise_weight")]
+    assert len(sizes) == SMALL.num_layers
+    assert not any(size.any() for size in sizes)

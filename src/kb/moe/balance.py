@@ -24,7 +24,8 @@ def expert_load(routing: Routing, *, served: bool = False) -> Tensor:
         ones_P = routing.kept_TK.reshape(-1).to(experts_P.dtype)
     load_E = torch.zeros(routing.num_experts, dtype=torch.int64, device=experts_P.device)
     # Not bincount, for which a GPU would stop.
-    return load_E.scatter_add_(0, experts_P, ones_P).to(routing.scores_TE.dtype)
+    # In half precision a count above 2048 would not be one.
+    return load_E.scatter_add_(0, experts_P, ones_P).to(torch.promote_types(routing.scores_TE.dtype, torch.float32))
 
 
 def switch_loss(routing: Routing) -> Tensor:
@@ -52,8 +53,9 @@ def sequence_loss(routing: Routing, num_sequences: int) -> Tensor:
     T, E = routing.scores_TE.shape
     if not T or T % num_sequences:
         raise ValueError(f"{T} tokens are not num_sequences {num_sequences} of equal length")
-    scores_TE = routing.scores_TE
-    share_BE = (scores_TE / scores_TE.sum(-1, keepdim=True)).unflatten(0, (num_sequences, -1)).mean(1)
+    scores_TE = routing.scores_TE.to(torch.promote_types(routing.scores_TE.dtype, torch.float32))
+    # Sigmoids may all be 0.
+    share_BE = (scores_TE / (scores_TE.sum(-1, keepdim=True) + 1e-20)).unflatten(0, (num_sequences, -1)).mean(1)
     with torch.no_grad():
         chosen_TE = torch.zeros_like(scores_TE)
         chosen_TE.scatter_add_(1, routing.experts_TK, chosen_TE.new_ones(routing.experts_TK.shape))
@@ -63,7 +65,7 @@ def sequence_loss(routing: Routing, num_sequences: int) -> Tensor:
 
 
 def z_loss(routing: Routing) -> Tensor:
-    """Mean over tokens of the squared log-sum-exp of the logits: keeps logits small.
+    """Mean over tokens of the squared log-sum-exp of the logits: keeps that near 0.
 
     Raises:
         ValueError: there are no tokens.
@@ -91,8 +93,8 @@ def updated_bias(bias_E: Tensor, load_E: Tensor, rate: float = 1e-3) -> Tensor:
         raise ValueError(f"bias must be float32 or float64, got {bias_E.dtype}: keep it so in a model of another dtype")
     if not is_number(rate) or rate <= 0:
         raise ValueError(f"rate must be a positive number, got {rate!r}")
-    load_E = load_E.to(bias_E.dtype)
-    return bias_E.detach() + rate * (load_E.mean() - load_E).sign()
+    load_E = load_E.double()
+    return bias_E.detach() + rate * (load_E.mean() - load_E).sign().to(bias_E.dtype)
 
 
 def max_violation(load_E: Tensor) -> Tensor:

@@ -53,10 +53,10 @@ def router_without(router: Router, deleted: Collection[int]) -> Router:
     if config.num_groups > 1:
         raise ValueError(f"router must have one group of experts, got {config.num_groups}")
     smaller = Router(router.weight.shape[1], replace(config, num_experts=len(kept), top_k=min(config.top_k, len(kept))))
-    smaller = smaller.to(router.weight)
-    for name in ("weight", "noise_weight", "bias"):
+    for name in ("weight", "noise_weight", "bias"):  # each in its own dtype: a bias stays float32
         if (old := getattr(router, name)) is not None:
-            getattr(smaller, name).data.copy_(old.data[kept])
+            getattr(smaller, name).data = old.data[kept]
+            getattr(smaller, name).requires_grad_(old.requires_grad)
     return smaller.train(router.training)
 
 
@@ -72,8 +72,8 @@ def bank_without(bank: Bank, deleted: Collection[int]) -> Bank:
         smaller.experts = nn.ModuleList(smaller.experts[e] for e in kept)
     else:
         with torch.no_grad():
-            smaller.gate_up_proj = nn.Parameter(smaller.gate_up_proj[kept])
-            smaller.down_proj = nn.Parameter(smaller.down_proj[kept])
+            for name, old in list(smaller.named_parameters()):
+                setattr(smaller, name, nn.Parameter(old[kept], requires_grad=old.requires_grad))
     return smaller
 
 

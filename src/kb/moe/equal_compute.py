@@ -71,6 +71,11 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("budget", "length", "batch"):
             require_count(name, getattr(self, name))
+        require_count("warmup", self.warmup, least=0)
+        for name in ("learning_rate", "switch", "std"):
+            value = getattr(self, name)
+            if not is_number(value) or value < 0 or (name != "switch" and not value):
+                raise ValueError(f"{name} must be a positive number, got {value!r}")
 
     def dense(self, seed: int) -> DecoderLM:
         """A dense model that has learned nothing."""
@@ -80,7 +85,9 @@ class Recipe:
 
     def sparse(self, seed: int, *, inner: int | None = None) -> DecoderLM:
         """A model of experts that has learned nothing; they are as wide as the dense network, or ``inner`` wide."""
-        model = moe_language_model(self.config, self.router, inner=inner or self.config.intermediate_size)
+        model = moe_language_model(
+            self.config, self.router, inner=self.config.intermediate_size if inner is None else inner
+        )
         initialize(model, seed=seed, std=self.std)
         return model
 

@@ -64,7 +64,8 @@ def run_rows(x_RD: Tensor, bank: ExpertBank, ends_E: Tensor, *, implementation: 
         [R, O]; rows after the last run may hold anything.
 
     Raises:
-        ValueError: the implementation is not known, or not for this bank or device.
+        ValueError: the implementation is not known, or not for this bank or device; an expert gives more or fewer rows
+            than it gets.
     """
     if implementation not in IMPLEMENTATIONS or implementation == "loop":
         wanted = ", ".join(name for name in IMPLEMENTATIONS if name != "loop")
@@ -104,7 +105,14 @@ def _run_by_expert(x_RD: Tensor, bank: ExpertBank, ends_E: Tensor) -> Tensor:
     sizes = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     left_out = len(x_RD) - ends[-1]
     *runs, _ = x_RD.split([*sizes, left_out])
-    outs = [expert(run_ND) for expert, run_ND in zip(functions, runs, strict=True) if len(run_ND)]
+    outs = []
+    for e, (expert, run_ND) in enumerate(zip(functions, runs, strict=True)):
+        if len(run_ND):
+            outs.append(expert(run_ND))
+            if outs[-1].ndim != 2 or len(outs[-1]) != len(run_ND):
+                raise ValueError(
+                    f"expert {e} must give [{len(run_ND)}, O], a row for a row, got {tuple(outs[-1].shape)}"
+                )
     if not outs:
         return _nothing(x_RD, functions[0])
     if left_out:

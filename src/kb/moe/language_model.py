@@ -158,7 +158,7 @@ def moe_loss(balancing: Balancing) -> Loss:
         total = next_token + balancing.switch * switch + balancing.z * z
         if balancing.sequence:
             total = total + balancing.sequence * _mean([sequence_loss(r, len(tokens_BT)) for r in routings])
-        load_LE = torch.stack([expert_load(routing) for routing in routings])
+        load_LE = _loads(model, routings)
         return total, {"next_token": next_token, "switch": switch, "z": z, "load_LE": load_LE}
 
     return loss
@@ -211,10 +211,16 @@ def load_over(model: nn.Module, batches: Iterable[Tensor]) -> Tensor:
         for tokens_BT in batches:
             with recorded(model) as routings:
                 model(tokens_BT[:, :-1])
-            loads.append(torch.stack([expert_load(routing) for routing in routings]))
+            loads.append(_loads(model, routings))
     if not loads:
         raise ValueError("batches must hold at least one batch, got none")
     return torch.stack(loads)
+
+
+def _loads(model: nn.Module, routings: Sequence[Routing]) -> Tensor:
+    """[L, E]: pairs that chose an expert; where experts choose, those that it took."""
+    by_expert = [layer.router.config.choice == "expert" for layer in moe_layers(model)]
+    return torch.stack([expert_load(one, served=served) for one, served in zip(routings, by_expert, strict=True)])
 
 
 def _mean(losses: Sequence[Tensor]) -> Tensor:

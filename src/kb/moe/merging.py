@@ -103,7 +103,7 @@ class Ensemble(nn.Module):
     Bayes' rule with an equal prior, where the domain is what is not known; it looks at no token to come.
 
     Args:
-        models: Of one configuration.
+        models: Of one configuration; they are held, not copied.
         weighting: One of :data:`WEIGHTINGS`.
 
     Raises:

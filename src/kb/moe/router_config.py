@@ -8,6 +8,7 @@ Sources: as in :mod:`kb.moe.routing`. Letters: T tokens, E experts, K choices of
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from kb.arguments import is_number, require_count
 
@@ -72,10 +73,13 @@ class RouterConfig:
         ):
             if getattr(self, name) not in wanted:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not known; wanted {' or '.join(wanted)}")
-        for name in ("scale", "capacity_factor"):
-            value = getattr(self, name)
-            if value is not None and not (is_number(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
+        for name, given in (("scale", self.scale), ("capacity_factor", self.capacity_factor)):
+            may_lack = name == "capacity_factor" and given is None
+            if not may_lack and (given is None or not is_number(given) or given <= 0):
+                raise ValueError(f"{name} must be a positive number, got {given!r}")
+        for switch in ("normalize", "softmax_after_top_k", "noisy", "bias", "check_logits", "logits_in_float32"):
+            if not isinstance(getattr(self, switch), bool):
+                raise ValueError(f"{switch} must be True or False, got {getattr(self, switch)!r}")
         if self.top_k > self.num_experts:
             raise ValueError(f"top_k {self.top_k} is more than num_experts {self.num_experts}")
         if self.softmax_after_top_k and (self.scoring != "softmax" or not self.normalize):
@@ -103,4 +107,5 @@ class RouterConfig:
             if self.choice == "token":
                 return None
             factor = 1.0
-        return min(tokens, math.ceil(factor * tokens * self.top_k / self.num_experts))
+        # The factor as it is written: in floating point 1.1 x 10 is more than 11, and its ceiling 12.
+        return min(tokens, math.ceil(Fraction(str(factor)) * tokens * self.top_k / self.num_experts))

@@ -133,10 +133,12 @@ def route(logits_TE: Tensor, config: RouterConfig, bias_E: Tensor | None = None)
     """What :class:`Router` does after its linear layer; ``bias_E`` is added to the scores when choosing.
 
     Raises:
-        ValueError: the logits are not [T, E].
+        ValueError: the logits are not [T, E], or the bias is not [E], or experts choose, which a bias does not steer.
     """
     if logits_TE.ndim != 2 or logits_TE.shape[1] != config.num_experts:
         raise ValueError(f"logits must be [T, {config.num_experts}], got {tuple(logits_TE.shape)}")
+    if bias_E is not None and (bias_E.shape != logits_TE.shape[1:] or config.choice == "expert"):
+        raise ValueError(f"bias must be [{config.num_experts}] where tokens choose, got {tuple(bias_E.shape)}")
     scores_TE = logits_TE.sigmoid() if config.scoring == "sigmoid" else logits_TE.softmax(-1)
     capacity = config.capacity(len(logits_TE))
     if config.choice == "expert":

@@ -28,13 +28,13 @@ def byte_classes(tokens_N: Tensor) -> Tensor:
     Raises:
         ValueError: the tokens are not [N] of 0 to 255.
     """
-    if tokens_N.ndim != 1 or tokens_N.is_floating_point():
+    if tokens_N.ndim != 1 or tokens_N.is_floating_point() or tokens_N.dtype == torch.bool:
         raise ValueError(f"tokens must be integers [N], got {tokens_N.dtype} {tuple(tokens_N.shape)}")
     if len(tokens_N) and not 0 <= int(tokens_N.min()) <= int(tokens_N.max()) < 256:
         raise ValueError(f"tokens must be bytes, got {int(tokens_N.min())} to {int(tokens_N.max())}")
-    table_V = torch.tensor([_class_of(byte) for byte in range(256)])
-    classes_N = table_V[tokens_N]
-    positions_N = torch.arange(len(tokens_N))
+    table_V = torch.tensor([_class_of(byte) for byte in range(256)], device=tokens_N.device)
+    classes_N = table_V[tokens_N.long()]
+    positions_N = torch.arange(len(tokens_N), device=tokens_N.device)
     blank_N = (tokens_N == 32) | (tokens_N == 9)
     # Where the last byte that is no blank is a line's end, the blanks since are indentation.
     last_N = torch.where(blank_N, -1, positions_N).cummax(0).values if len(tokens_N) else positions_N
@@ -87,8 +87,9 @@ def normalised_mutual_information(counts_XE: Tensor) -> float:
     Raises:
         ValueError: the counts are not [X, E] of which one is positive and none negative.
     """
-    if counts_XE.ndim != 2 or not counts_XE.numel() or bool((counts_XE < 0).any()) or not bool(counts_XE.sum()):
-        raise ValueError(f"counts must be [X, E], some above 0 and none below, got {tuple(counts_XE.shape)}")
+    countable = counts_XE.ndim == 2 and bool(((counts_XE >= 0) & counts_XE.isfinite()).all())
+    if not countable or not counts_XE.numel() or not bool(counts_XE.sum()):
+        raise ValueError(f"counts must be [X, E], finite, some above 0 and none below, got {tuple(counts_XE.shape)}")
     counts_XE = counts_XE.double()
     of_labels, of_experts = load_entropy(counts_XE.sum(1)), load_entropy(counts_XE.sum(0))
     together = load_entropy(counts_XE.reshape(-1))
@@ -106,8 +107,11 @@ def usage_over(model: DecoderLM, texts: Sequence[Tensor], length: int) -> tuple[
         length: Tokens of a window.
 
     Raises:
-        ValueError: a text has no whole window, or the model no such layer.
+        ValueError: there is no text, one has no whole window, or the model no such layer.
     """
+    require_count("length", length)
+    if not texts:
+        raise ValueError("texts must hold at least one text, got none")
     by_domain, by_class = [], []
     for number, text_N in enumerate(texts):
         if len(text_N) < length:

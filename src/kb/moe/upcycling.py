@@ -172,7 +172,7 @@ def matrices(ffn: SwiGLU) -> tuple[Tensor, Tensor, Tensor]:
     """
     if not isinstance(ffn, SwiGLU):
         raise TypeError(f"ffn must be a SwiGLU network, got {type(ffn).__name__}")
-    if ffn.gate_proj.bias is not None:
+    if any(part.bias is not None for part in (ffn.gate_proj, ffn.up_proj, ffn.down_proj)):
         raise ValueError("ffn has biases, and experts have none")
     gate, up, down = (getattr(ffn, name).weight.detach() for name in ("gate_proj", "up_proj", "down_proj"))
     return gate, up, down
@@ -187,7 +187,7 @@ def redrawn(
     """
     gate_RD, up_RD, down_DR = (matrix.clone() for matrix in one)
     R = len(gate_RD)
-    count = int(share * R)
+    count = int(share * R + 1e-9)  # 0.29 * 100 is a little less than 29
     if count:
         units = torch.randperm(R, generator=generator)[:count].to(gate_RD.device)
         for rows in (gate_RD, up_RD, down_DR.t()):

@@ -204,14 +204,14 @@ def _value(node: ast.expr, values: Mapping[str, Any], functions: Mapping[str, Ca
             return [of(child) for child in node.elts]
         case ast.BinOp() if type(node.op) in _BINARY:
             left, right = of(node.left), of(node.right)
-            if isinstance(left, str) or isinstance(right, str):
-                raise _UnknownError(f"{ast.unparse(node)} reckons with words")
+            if isinstance(left, str | list) or isinstance(right, str | list):
+                raise _UnknownError(f"{ast.unparse(node)} reckons with words or lists")
             return _BINARY[type(node.op)](left, right)
         case ast.UnaryOp() if isinstance(node.op, ast.USub | ast.Not):
             return -of(node.operand) if isinstance(node.op, ast.USub) else not of(node.operand)
         case ast.BoolOp():
             return (all if isinstance(node.op, ast.And) else any)(of(child) for child in node.values)
-        case ast.Compare():
+        case ast.Compare() if all(type(op) in _COMPARE for op in node.ops):
             sides = [of(child) for child in (node.left, *node.comparators)]
             return all(_COMPARE[type(op)](a, b) for op, a, b in zip(node.ops, sides, sides[1:], strict=False))
         case ast.Call() if isinstance(node.func, ast.Name) and node.func.id in functions and not node.keywords:

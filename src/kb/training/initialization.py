@@ -19,6 +19,8 @@ _INTO_RESIDUAL = ("o_proj.weight", "down_proj.weight", "down_proj")
 def initialize(model: nn.Module, *, seed: int, std: float = 0.02) -> None:
     """Set every matrix to normal numbers, every bias to 0 and every other vector, a norm's scale, to 1.
 
+    The matrix by which a router learns the size of its noise is 0, as in its paper.
+
     Args:
         model: With names as in ``kb.lm``, and its blocks in ``layers``, if it has any.
         seed: The same seed gives the same numbers.
@@ -35,7 +37,9 @@ def initialize(model: nn.Module, *, seed: int, std: float = 0.02) -> None:
     residual_std = std / (2 * len(blocks)) ** 0.5 if blocks is not None and len(blocks) else std
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(model.named_parameters()):
-        if parameter.ndim < 2:
+        if name.endswith("noise_weight"):
+            parameter.zero_()
+        elif parameter.ndim < 2:
             parameter.fill_(0.0 if name.endswith("bias") else 1.0)
         else:
             size = residual_std if name.endswith(_INTO_RESIDUAL) else std

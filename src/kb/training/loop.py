@@ -8,6 +8,7 @@ Source: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization (AdamW
 Shapes: B sequences, T tokens, V vocabulary.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,7 +140,8 @@ def train(
         One entry a step.
 
     Raises:
-        ValueError: nothing is to be trained, there are fewer batches than steps, or the loss is not a finite number.
+        ValueError: nothing is to be trained, there are fewer batches than steps, or the loss or its
+            gradient is not finite.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
@@ -185,9 +187,11 @@ def _step(
     if value.ndim or not torch.isfinite(value):
         raise ValueError(f"the loss of step {number} is not a finite number: {value.detach()}")
     value.backward()
-    norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip if config.clip is not None else float("inf"))
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.clip if config.clip is not None else float("inf")))
+    if not math.isfinite(norm):
+        raise ValueError(f"the gradient of step {number} is not finite, its loss {float(value.detach())} is")
     optimizer.step()
-    return Step(number, float(value.detach()), rate, float(norm), rows.write(number, metrics))
+    return Step(number, float(value.detach()), rate, norm, rows.write(number, metrics))
 
 
 @torch.no_grad()

@@ -73,3 +73,14 @@ def test_exchanges_are_timed_in_one_hop_and_in_two(four: Ranks) -> None:
     for found in four.call(timings.time_exchanges, [4, 40], 8, 2, [None, 2]):
         assert [[len(samples) for samples in taken] for taken in found] == [[2, 2], [2, 2]]
         assert all(seconds > 0 for taken in found for samples in taken for seconds in samples)
+
+
+def test_an_answer_that_nobody_waited_for_is_not_that_of_a_later_call(two: Ranks) -> None:
+    two.start(max, 1, 2)
+    assert two.call(min, 3, 4) == [3, 3]
+    two.start(max, 5, 6)
+    assert two.results(of=[1]) == [6]
+    assert two.call(min, 7, 8) == [7, 7]
+    for of in ([0], [2], [-1]):
+        with pytest.raises(ValueError, match="of must be ranks of 0 to 1 that owe an answer"):
+            two.results(of=of)

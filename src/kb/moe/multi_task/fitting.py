@@ -26,15 +26,19 @@ def binary_loss(model: Callable[[Tensor], tuple[Tensor, object]], batch: tuple[T
         batch: Inputs [B, D] and targets [B, S]: 0, 1 or NaN.
 
     Raises:
-        ValueError: logits and targets differ in shape.
+        ValueError: logits and targets differ in shape, or a target is below 0 or above 1.
     """
     x_BD, target_BS = batch
     logits_BS = model(x_BD)[0]
     if logits_BS.shape != target_BS.shape:
         raise ValueError(f"targets must be {tuple(logits_BS.shape)} as the logits are, got {tuple(target_BS.shape)}")
     known_BS = ~target_BS.isnan()
-    loss_BS = F.binary_cross_entropy_with_logits(logits_BS, target_BS.nan_to_num(0.0), reduction="none")
-    return ((loss_BS * known_BS).sum(0) / known_BS.sum(0).clamp(min=1)).sum()
+    filled_BS = torch.where(known_BS, target_BS, 0)
+    if not bool(((filled_BS >= 0) & (filled_BS <= 1)).all()):
+        raise ValueError(f"targets must be 0 to 1 or NaN, got {float(filled_BS.min())} to {float(filled_BS.max())}")
+    # Left out before the loss and not after it: a logit that is not finite there would make NaN of 0.
+    loss_BS = F.binary_cross_entropy_with_logits(torch.where(known_BS, logits_BS, 0), filled_BS, reduction="none")
+    return (torch.where(known_BS, loss_BS, 0).sum(0) / known_BS.sum(0).clamp(min=1)).sum()
 
 
 def epochs(rows: Rows, batch: int, number: int, *, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -62,16 +66,20 @@ def epochs(rows: Rows, batch: int, number: int, *, seed: int) -> Iterator[tuple[
 def ranking_quality(model: Callable[[Tensor], tuple[Tensor, object]], rows: Rows) -> list[float]:
     """Each task's AUC: of a row that is 1 and one that is 0, how often the first scores higher; ties count half.
 
+    The model is asked as it is, in training mode too.
+
     Raises:
-        ValueError: a task has no row of one of the two.
+        ValueError: a target is none of 0, 1 and NaN, or a task has no row of one of the two.
     """
     logits_NS = model(rows.x_NF)[0]
     found = []
     for s in range(logits_NS.shape[1]):
         known_N = ~rows.targets_N2[:, s].isnan()
         is_one_N = rows.targets_N2[known_N, s] == 1
+        if bool((rows.targets_N2[known_N, s] != is_one_N).any()):
+            raise ValueError(f"targets of task {s} must be 0, 1 or NaN")
         ones, zeros = int(is_one_N.sum()), int((~is_one_N).sum())
         if not ones or not zeros:
             raise ValueError(f"rows must hold both targets of task {s}, got {ones} of 1 and {zeros} of 0")
-        found.append(float(roc_auc_score(is_one_N.cpu(), logits_NS[known_N, s].cpu())))
+        found.append(float(roc_auc_score(is_one_N.cpu(), logits_NS[known_N, s].float().cpu())))
     return found

@@ -87,26 +87,30 @@ def widened(routing: Routing, members_M: Tensor, num_experts: int) -> Routing:
 
 def _run_shared(inputs: Sequence[Tensor], bank: ExpertBank, routings: Sequence[Routing]) -> tuple[Tensor, ...]:
     weights = [expert_weights(routing) for routing in routings]
-    wanted_TE = torch.stack([_wanted(routing) for routing in routings]).any(0)
+    served = [_served(routing) for routing in routings]
+    wanted_TE = torch.stack(served).any(0)
     # One answer for all experts, so that dense gates, the recommender's case, ask the device once.
     everything = bool(wanted_TE.all())
     outs: list[Tensor | None] = [None] * len(routings)
     for e, (expert, x_TD) in enumerate(zip(bank.functions(), inputs, strict=True)):
         rows_R = None if everything else wanted_TE[:, e].nonzero()[:, 0]
         y_RO = expert(x_TD if rows_R is None else x_TD[rows_R])
-        for s, weights_TE in enumerate(weights):
-            weight_T1 = weights_TE[:, e : e + 1].to(y_RO.dtype)
+        for s, (weights_TE, served_TE) in enumerate(zip(weights, served, strict=True)):
+            weight_R1, served_R1 = weights_TE[:, e : e + 1].to(y_RO.dtype), served_TE[:, e : e + 1]
+            if rows_R is not None:
+                weight_R1, served_R1 = weight_R1[rows_R], served_R1[rows_R]
+            # Chosen, not multiplied: what an expert gives a row of another gate may be infinite, and 0 times that NaN.
+            part_RO = weight_R1 * torch.where(served_R1, y_RO, 0)
             if rows_R is None:
-                part_TO = weight_T1 * y_RO
+                part_TO = part_RO
             else:
-                part_RO = weight_T1[rows_R] * y_RO
                 part_TO = part_RO.new_zeros(len(x_TD), part_RO.shape[1]).index_add(0, rows_R, part_RO)
             before = outs[s]
             outs[s] = part_TO if before is None else before + part_TO
     return tuple(out for out in outs if out is not None)
 
 
-def _wanted(routing: Routing) -> Tensor:
+def _served(routing: Routing) -> Tensor:
     """[T, E], whether a row is served by an expert."""
     kept_TK = torch.ones_like(routing.experts_TK) if routing.kept_TK is None else routing.kept_TK.to(torch.int64)
     counts_TE = torch.zeros_like(routing.scores_TE, dtype=torch.int64)

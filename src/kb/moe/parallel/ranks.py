@@ -7,6 +7,7 @@ notebook. A script that makes processes must be importable without doing so agai
 
 import multiprocessing
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from multiprocessing.connection import Connection
@@ -44,6 +45,8 @@ class Ranks:
             if not (is_number(value) and value > 0):
                 raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
         self.patience = patience
+        self._calls = 0  # numbered, so that an answer nobody waited for is not taken for that of a later call
+        self._answered: set[int] = set()
         self._folder = tempfile.TemporaryDirectory(prefix="kb-ranks-")
         context = multiprocessing.get_context("spawn")
         store = (Path(self._folder.name) / "store").as_uri()
@@ -71,22 +74,27 @@ class Ranks:
         return self.results()
 
     def start(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> None:
-        """Call a function on all ranks, and wait for none."""
+        """Call a function on all ranks, and wait for none; what an earlier call returned is lost from now on."""
+        self._calls += 1
+        self._answered.clear()
         for pipe in self._pipes:
-            pipe.send((function, arguments, named))
+            pipe.send((self._calls, function, arguments, named))
 
     def results(self, of: Sequence[int] | None = None) -> list[Any]:
-        """What the function that was started returned on these ranks; None for all.
+        """What the function that was started last returned on these ranks; None for all. A rank is asked once.
 
         Raises:
             RankError: it raised on a rank, or a rank is gone, or did not answer in time.
+            ValueError: there is no such rank, or it was asked already.
         """
+        asked = list(range(len(self)) if of is None else of)
+        if not set(asked) <= set(range(len(self))) - self._answered or not self._calls:
+            raise ValueError(f"of must be ranks of 0 to {len(self) - 1} that owe an answer, got {asked}")
+        self._answered.update(asked)
         found, wrong = [], []
-        for rank in range(len(self)) if of is None else of:
+        for rank in asked:
             try:
-                if not self._pipes[rank].poll(self.patience):
-                    raise TimeoutError(f"no answer within {self.patience:g} s")
-                error, result = self._pipes[rank].recv()
+                error, result = self._answer(rank)
             except (EOFError, OSError) as gone:
                 error, result = f"{type(gone).__name__}: {gone}" if str(gone) else "the process is gone", None
             found.append(result)
@@ -95,6 +103,15 @@ class Ranks:
         if wrong:
             raise RankError("\n".join(wrong))
         return found
+
+    def _answer(self, rank: int) -> tuple[str | None, Any]:
+        """The error and the result of the last call; answers to earlier ones are passed over."""
+        end = time.monotonic() + self.patience
+        while self._pipes[rank].poll(max(0.0, end - time.monotonic())):
+            call, error, result = self._pipes[rank].recv()
+            if call == self._calls:
+                return error, result
+        raise TimeoutError(f"no answer within {self.patience:g} s")
 
     def close(self) -> None:
         """End the processes; those that do not go by themselves are made to."""
@@ -123,7 +140,7 @@ def _serve(pipe: Connection, store: str, rank: int, ranks: int, timeout: float, 
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=ranks, timeout=limit)
     while True:
         try:
-            function, arguments, named = pipe.recv()
+            call, function, arguments, named = pipe.recv()
         except (EOFError, OSError):
             break
         wrong, result = None, None
@@ -131,5 +148,5 @@ def _serve(pipe: Connection, store: str, rank: int, ranks: int, timeout: float, 
             result = function(*arguments, **named)
         except Exception as error:
             wrong = f"{type(error).__name__}: {error}"
-        pipe.send((wrong, result))
+        pipe.send((call, wrong, result))
     dist.destroy_process_group()
