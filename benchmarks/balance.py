@@ -50,7 +50,7 @@ class Setting:
     experts: int = 8
     top_k: int = 2
     window: int = 64
-    batch: int = 16
+    batch: int = 64
     steps: int = 2000
     learning_rate: float = 3e-3
     last: int = 50
