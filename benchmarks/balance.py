@@ -10,15 +10,14 @@ Shapes: N batches, L layers, E experts, T tokens of a window, B windows, W windo
 # Fields end in their shapes.
 # ruff: noqa: N815
 
-import multiprocessing
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks import one_thread
 from kb import datasets
 from kb.lm import DecoderLM, ModelConfig
 from kb.moe import RouterConfig, max_violation
@@ -163,12 +162,15 @@ def _unserved(made: DecoderLM, held_WT: Tensor, batch: int) -> tuple[float, floa
 def run_all(setting: Setting, arms: Mapping[str, Arm], workers: int) -> dict[str, list[Result]]:
     """Every arm with every seed of it, so many at a time, each in a process with one thread."""
     wanted = [(name, seed) for name, arm in arms.items() for seed in range(arm.seeds)]
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        running = [(name, pool.submit(run, setting, arms[name], seed)) for name, seed in wanted]
-        found: dict[str, list[Result]] = {name: [] for name in arms}
-        for name, future in running:
-            found[name].append(future.result())
+    results = one_thread.each(_run, [(setting, arms[name], seed) for name, seed in wanted], workers)
+    found: dict[str, list[Result]] = {name: [] for name in arms}
+    for (name, _), result in zip(wanted, results, strict=True):
+        found[name].append(result)
     return found
+
+
+def _run(job: tuple[Setting, Arm, int]) -> Result:
+    return run(*job)
 
 
 def facts(result: Result) -> dict[str, Any]:

@@ -7,13 +7,12 @@ Shapes: N rows or bytes of a text, W windows of T + 1 bytes, L layers, E experts
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks import one_thread
 from benchmarks.measurement import Measurement, Samples
 from benchmarks.real_tables import interval
 from kb import datasets, training
@@ -142,11 +141,9 @@ def train(run: Run) -> Outcome:
     return Outcome(on_seen, on_held_out, sum(parameter.numel() for parameter in made.parameters()), load)
 
 
-def outcomes(runs: Sequence[Run], workers: int = 2) -> dict[str, list[Outcome]]:
+def outcomes(runs: Sequence[Run]) -> dict[str, list[Outcome]]:
     """Train all, two at a time, each on one thread; outcomes by contender, in the order of the runs."""
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        found = list(pool.map(train, runs))
+    found = one_thread.each(train, runs)
     by_name: dict[str, list[Outcome]] = {}
     for run, outcome in zip(runs, found, strict=True):
         by_name.setdefault(run.name, []).append(outcome)
