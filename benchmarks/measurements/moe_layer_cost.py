@@ -28,7 +28,7 @@ SIZES = {
 }
 ROUNDS = 7
 # The bounds that the record has to keep, on a CPU.
-MOST = {"8 experts / dense": 1.2, "64 experts / loop over a list": 1.0, "64 experts / loop over a parameter": 0.2}
+MOST = {"8 experts / dense": 1.2, "64 experts / loop over a list": 1.1, "64 experts / loop over a parameter": 0.2}
 
 ALSO = ("64 experts / dense", "64 experts / 64 modules")
 

@@ -43,26 +43,26 @@ class _SwiGLURuns(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_RD: Tensor, gate_up_E2FD: Tensor, down_EDF: Tensor, ends_E: Tensor) -> Tensor:
         ctx.ends = ends_E.tolist()
-        gate_RF, up_RF = (x_RD.new_empty(len(x_RD), down_EDF.shape[2]) for _ in range(2))
+        kept: list[Tensor] = []  # gate and up of each run: one tensor of all would be fresh pages in each step
         out_RD = x_RD.new_empty(len(x_RD), down_EDF.shape[1])
         for rows, (gate_FD, up_FD), down_DF in _each(ctx.ends, gate_up_E2FD, down_EDF):
-            torch.mm(x_RD[rows], gate_FD.t(), out=gate_RF[rows])
-            torch.mm(x_RD[rows], up_FD.t(), out=up_RF[rows])
-            torch.mm(F.silu(gate_RF[rows]).mul_(up_RF[rows]), down_DF.t(), out=out_RD[rows])
+            gate_NF, up_NF = x_RD[rows] @ gate_FD.t(), x_RD[rows] @ up_FD.t()
+            torch.mm(F.silu(gate_NF).mul_(up_NF), down_DF.t(), out=out_RD[rows])
+            kept += [gate_NF, up_NF]
         out_RD[ctx.ends[-1] :] = 0
-        ctx.save_for_backward(x_RD, gate_up_E2FD, down_EDF, gate_RF, up_RF)
+        ctx.save_for_backward(x_RD, gate_up_E2FD, down_EDF, *kept)
         return out_RD
 
     @staticmethod
     @first_order
     def backward(ctx: Any, grad_RD: Tensor) -> tuple[Tensor | None, ...]:
-        x_RD, gate_up_E2FD, down_EDF, gate_RF, up_RF = ctx.saved_tensors
+        x_RD, gate_up_E2FD, down_EDF, *kept = ctx.saved_tensors
         wants_x, wants_gate_up, wants_down, _ = ctx.needs_input_grad
         dx_RD = torch.empty_like(x_RD) if wants_x else None
         dgate_up_E2FD = torch.empty_like(gate_up_E2FD) if wants_gate_up else None
         ddown_EDF = torch.empty_like(down_EDF) if wants_down else None
         for e, (rows, weights, down_DF) in enumerate(_each(ctx.ends, gate_up_E2FD, down_EDF)):
-            x_ND, gate_NF, up_NF, grad_ND = x_RD[rows], gate_RF[rows], up_RF[rows], grad_RD[rows]
+            x_ND, grad_ND, gate_NF, up_NF = x_RD[rows], grad_RD[rows], kept[2 * e], kept[2 * e + 1]
             silu_NF, dinner_NF = F.silu(gate_NF), grad_ND @ down_DF
             if ddown_EDF is not None:
                 torch.mm(grad_ND.t(), silu_NF * up_NF, out=ddown_EDF[e])  # of no rows: zeros
