@@ -204,6 +204,7 @@ def test_the_seed_decides() -> None:
         (["Question 1 ?"] * 9, {}, ValueError, "at least 3 different ones, got 1"),
         ([], {}, ValueError, "at least 3 different ones, got 0"),
         ([*QUESTIONS, ""], {}, ValueError, r"questions\[12\] must not be empty"),
+        ([*QUESTIONS, " "], {}, ValueError, r"questions\[12\] must not be blank, got ' '"),
         ("Question", {}, TypeError, "questions must be a sequence of strings"),
         (QUESTIONS, {"clusters": 0}, ValueError, "clusters must be an integer of at least 1"),
         (QUESTIONS, {"on_failure": "drop"}, ValueError, "on_failure must be 'relax', 'skip' or 'raise', got 'drop'"),
@@ -220,3 +221,12 @@ def test_what_cannot_be_is_refused(questions: Any, options: dict[str, Any], erro
 def test_filters_are_the_callers() -> None:
     found = make(Scripted(bad={"11.0": " a\nb\nc\nd\ne\nf 7."}), filters=DemonstrationFilters(most_steps=6))
     assert sorted(found.indices) == [0, 4, 8]
+
+
+def test_an_embedding_that_forgets_a_question_is_found_out() -> None:
+    class Short(Planted):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return super().embed(texts)[1:]
+
+    with pytest.raises(ValueError, match="embedding must give 12 rows, one a question, got 11"):
+        auto_cot(Scripted(), QUESTIONS, Short(), extract=number, config=AutoCotConfig(clusters=3))

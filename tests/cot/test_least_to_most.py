@@ -35,6 +35,7 @@ def test_lists_are_read(text: str, wanted: list[str]) -> None:
         ("Why? Say how many there are.", "Why? Say how many there are."),
         ("小明有3个。一共有多少个？", "一共有多少个？"),
         ("?", "?"),
+        ("Ann fills jars. How many 2.5 liter jars hold 10 liters? ", "How many 2.5 liter jars hold 10 liters?"),
     ],
 )
 def test_the_problems_own_question(problem: str, wanted: str) -> None:

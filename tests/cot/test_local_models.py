@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from kb.checkpoints import smollm2
+from kb import checkpoints
 from kb.cot import Completion, EngineModel, LanguageModel, Sampling, TransformersModel
+from kb.lm import DecoderLM
 from tests.cot.tiny_llama import save_llama
 
 PROMPTS = ["Q: 3 + 4?\nA:", "today", "one two three four five six seven eight", "今天天气"]
@@ -230,9 +231,11 @@ def test_a_model_that_takes_neither_cache_nor_positions_gives_the_same(other: Tr
 
 def test_real_weights_give_the_same_text_in_both() -> None:
     prompt = "Q: There are 3 cars and 2 more arrive. How many cars are there?\nA: Let's think step by step."
-    sampling = Sampling(max_tokens=12, stop=("\n\n",))
-    engine = EngineModel("smollm2-135m", num_gpu_blocks_override=20, device="cpu")
-    other = TransformersModel.from_pretrained(smollm2.converted_folder(), name="SmolLM2")
+    sampling = Sampling(max_tokens=8, stop=("\n\n",))
+    checkpoint = checkpoints.load("smollm2-135m")
+    model = DecoderLM.from_checkpoint(checkpoint, share=True)
+    engine = EngineModel(model, tokenizer=checkpoint.tokenizer, name="SmolLM2", num_gpu_blocks_override=20)
+    other = TransformersModel.from_pretrained(checkpoint.folder, name="SmolLM2")
     ((found,),) = engine.generate([prompt], sampling)
     ((wanted,),) = other.generate([prompt], sampling)
     assert (found.text, found.num_tokens, found.finish_reason) == (wanted.text, wanted.num_tokens, wanted.finish_reason)

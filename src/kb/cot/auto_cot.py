@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from kb.arguments import require_count
 from kb.cot.auto_cot_reports import AutoCotError, Candidate, ClusterReport
-from kb.cot.clustering import Clustering, k_means
+from kb.cot.clustering import Clustering, k_means, require_embeddings
 from kb.cot.demonstration_filters import DemonstrationFilters
 from kb.cot.demonstrations import Demonstration
 from kb.cot.language_model import LanguageModel, Sampling
-from kb.cot.request_checks import require_texts
+from kb.cot.request_checks import require_questions
 from kb.cot.sentence_embeddings import SentenceEmbedding
 
 Extract = Callable[[str], object | None]
@@ -132,10 +132,13 @@ def auto_cot(
         AutoCotError: nothing passed in a cluster, and the policy is "raise".
     """
     config = config or AutoCotConfig()
-    questions = require_texts("questions", questions, empty=False)
+    questions = require_questions(questions)
     if len(set(questions)) < config.clusters:
         raise ValueError(f"questions must hold at least {config.clusters} different ones, got {len(set(questions))}")
-    clustering = k_means(embedding.embed(questions), config.clusters, seed=config.seed)
+    rows = require_embeddings("embedding", embedding.embed(questions))
+    if len(rows) != len(questions):
+        raise ValueError(f"embedding must give {len(questions)} rows, one a question, got {len(rows)}")
+    clustering = k_means(rows, config.clusters, seed=config.seed)
     walk = _Walk(model, questions, clustering, extract, config)
     walk.examine()
     if config.on_failure == "relax":

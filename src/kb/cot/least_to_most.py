@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from kb.arguments import require_count
 from kb.cot.language_model import LanguageModel, Sampling
-from kb.cot.request_checks import require_sampling, require_text, require_texts
+from kb.cot.request_checks import require_questions, require_sampling, require_text
 
 DECOMPOSE = """\
 Problem: A box holds 6 pencils. Ann buys 4 boxes and gives away 5 pencils. How many pencils does she keep?
@@ -42,7 +42,7 @@ A: Of 24 pencils she gives away 5, so she keeps 24 - 5 = 19. The answer is 19.
 
 _NUMBERED = re.compile(r"^\s*(?:\d{1,3}\s*[.):、]|[-*•])\s*(.+)$")
 _QUOTED = re.compile(r"[\"“]([^\"“”]{1,1000})[\"”]")
-_LAST_QUESTION = re.compile(r"[^.!?。！？]*[?？]\s*$")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def least_to_most(
         ValueError: a question is empty, or a prompt has grown out of the model's context.
     """
     config = config or LeastToMostConfig()
-    questions = require_texts("questions", questions, empty=False)
+    questions = require_questions(questions)
     prompts = [config.decompose.replace("{question}", question.strip()) for question in questions]
     plans = [one[0].text for one in model.generate(prompts, config.decomposition)]
     # A step too many is left out at the end of the plan, never the problem's own question.
@@ -156,6 +156,5 @@ def smaller_questions(text: str) -> list[str]:
 
 def final_question(problem: str) -> str:
     """The sentence at the end of a problem that asks; the whole problem where the end asks nothing."""
-    found = _LAST_QUESTION.search(problem[-2000:])
-    asked = found[0].strip() if found else ""
-    return asked if asked.strip("?？ ") else problem.strip()
+    sentences = [part.strip() for part in _SENTENCE_END.split(problem) if part.strip()]
+    return sentences[-1] if sentences and sentences[-1].endswith(("?", "？")) else problem.strip()

@@ -56,6 +56,15 @@ def require_texts(name: str, texts: object, *, empty: bool = True) -> list[str]:
     return list(texts)
 
 
+def require_questions(questions: object) -> list[str]:
+    """Questions as a list; raises as :func:`require_prompts`, and for a blank one too."""
+    texts = require_texts("questions", questions, empty=False)
+    for place, text in enumerate(texts):
+        if not text.strip():
+            raise ValueError(f"questions[{place}] must not be blank, got {text!r}")
+    return texts
+
+
 def require_sampling(sampling: object) -> Sampling:
     """The sampling, checked.
 
