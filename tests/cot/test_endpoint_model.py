@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from kb.cot import EndpointError, EndpointModel, EngineModel, LanguageModel, Patience, Sampling
+from kb.cot import EndpointError, EndpointModel, EngineModel, LanguageModel, RetryPolicy, Sampling
 from kb.cot.endpoint_model import shared_out
 from tests.cot.scripted_server import Asked, Reply, chat_reply, serving
 from tests.cot.tiny_llama import save_llama
 
-QUICK = Patience(timeout=5, tries=3, first_wait=0.01, longest_wait=0.5)
+QUICK = RetryPolicy(timeout=5, tries=3, first_wait=0.01, longest_wait=0.5)
 
 
 def test_a_chat_is_asked_for_as_the_protocol_says() -> None:
     with serving([Reply(chat_reply("It is 7.", "Seven."))]) as (url, asked):
-        model = EndpointModel(url + "/", "m", context_length=99, patience=QUICK)
+        model = EndpointModel(url + "/", "m", context_length=99, retry=QUICK)
         assert isinstance(model, LanguageModel)
         (found,) = model.generate(["3 + 4?"], Sampling(9, 0.5, 0.9, n=2, stop=("\n",), seed=3))
     assert [(c.text, c.finish_reason, c.log_probability) for c in found] == [
@@ -41,7 +41,7 @@ def test_a_chat_is_asked_for_as_the_protocol_says() -> None:
 
 def test_a_system_message_goes_as_one() -> None:
     with serving([Reply(chat_reply("ok"))]) as (url, asked):
-        model = EndpointModel(url, "m", context_length=99, patience=QUICK)
+        model = EndpointModel(url, "m", context_length=99, retry=QUICK)
         prompt = model.chat("hi", "be brief")
         model.generate([prompt, prompt + "!", model.chat("hi")], Sampling())
     messages = [one.body["messages"] for one in asked]
@@ -128,7 +128,7 @@ def test_an_empty_message_is_an_empty_text() -> None:
 def test_what_is_no_answer_is_an_error_at_once(body: Any, message: str) -> None:
     with serving([Reply(body)]) as (url, asked):
         with pytest.raises(EndpointError, match=message):
-            EndpointModel(url, "m", context_length=99, patience=QUICK).generate(["q"], Sampling())
+            EndpointModel(url, "m", context_length=99, retry=QUICK).generate(["q"], Sampling())
         assert len(asked) == 1
 
 

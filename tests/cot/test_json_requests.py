@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from kb.cot import EndpointError, EndpointModel, Patience, Sampling
+from kb.cot import EndpointError, EndpointModel, RetryPolicy, Sampling
 from kb.cot.json_requests import post_json
 from tests.cot.scripted_server import Reply, chat_reply, serving
 
-QUICK = Patience(timeout=5, tries=3, first_wait=0.01, longest_wait=0.5)
+QUICK = RetryPolicy(timeout=5, tries=3, first_wait=0.01, longest_wait=0.5)
 KEY = "sk-very-secret-123"
 GOOD = Reply({"ok": 1})
 
 
-def post(url: str, *, key_variable: str | None = None, patience: Patience = QUICK) -> dict[str, Any]:
-    return post_json(url, {"a": 1}, key_variable=key_variable, patience=patience)
+def post(url: str, *, key_variable: str | None = None, retry: RetryPolicy = QUICK) -> dict[str, Any]:
+    return post_json(url, {"a": 1}, key_variable=key_variable, retry=retry)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 529])
@@ -50,7 +50,7 @@ def test_tries_end() -> None:
 def test_waits_double() -> None:
     with serving([Reply(status=500), Reply(status=500), GOOD]) as (url, _):
         start = time.monotonic()
-        post(url, patience=Patience(tries=3, first_wait=0.1))
+        post(url, retry=RetryPolicy(tries=3, first_wait=0.1))
         assert 0.3 <= time.monotonic() - start < 1.5
 
 
@@ -97,7 +97,7 @@ def test_slow_is_late(slow: Reply) -> None:
     with serving([slow]) as (url, asked):
         start = time.monotonic()
         with pytest.raises(EndpointError, match=r"no whole answer within 0.2 s, at the last of 2 tries"):
-            post(url, patience=Patience(timeout=0.2, tries=2, first_wait=0.0))
+            post(url, retry=RetryPolicy(timeout=0.2, tries=2, first_wait=0.0))
         assert time.monotonic() - start < 2
         assert len(asked) == 2
 
@@ -110,7 +110,7 @@ def test_the_key_goes_into_the_header_and_nowhere_else(
     echo = {"error": {"message": f"Incorrect API key provided: {KEY}."}}
     for reply in (Reply(echo, status=401), Reply(f"no JSON, {KEY}".encode()), Reply(echo, status=500), Reply(cut=0)):
         with serving([reply]) as (url, asked):
-            model = EndpointModel(url, "m", context_length=99, key_variable="KB_TEST_KEY", patience=QUICK)
+            model = EndpointModel(url, "m", context_length=99, key_variable="KB_TEST_KEY", retry=QUICK)
             with pytest.raises(EndpointError) as caught:
                 model.generate(["q"], Sampling())
             assert asked[0].headers["Authorization"] == f"Bearer {KEY}"
@@ -157,6 +157,6 @@ def test_a_key_is_read_at_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"longest_wait": "1"}, "longest_wait must be a number of seconds"),
     ],
 )
-def test_patience_has_bounds(options: dict[str, Any], message: str) -> None:
+def test_the_retry_policy_has_bounds(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Patience(**options)
+        RetryPolicy(**options)

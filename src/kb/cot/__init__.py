@@ -8,7 +8,7 @@ from kb.cot.demonstration_filters import DemonstrationFilters
 from kb.cot.demonstrations import Demonstration
 from kb.cot.endpoint_model import EndpointModel
 from kb.cot.engine_model import EngineModel
-from kb.cot.json_requests import EndpointError, Patience
+from kb.cot.json_requests import EndpointError, RetryPolicy
 from kb.cot.language_model import Completion, LanguageModel, Sampling
 from kb.cot.least_to_most import LeastToMost, LeastToMostConfig, Step, least_to_most
 from kb.cot.reranking import LogisticVerifier, Reranked, Verifier, rerank, solution_features
@@ -35,8 +35,8 @@ __all__ = [
     "LeastToMostConfig",
     "LogisticVerifier",
     "MiniLM",
-    "Patience",
     "Reranked",
+    "RetryPolicy",
     "Sampling",
     "SentenceEmbedding",
     "Step",

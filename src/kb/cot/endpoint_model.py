@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from kb.arguments import is_integer, require_count
-from kb.cot.json_requests import EndpointError, Patience, post_json, require_base_url, require_key
+from kb.cot.json_requests import EndpointError, RetryPolicy, post_json, require_base_url, require_key
 from kb.cot.language_model import Completion, Sampling
 from kb.cot.request_checks import (
     as_it_is,
@@ -44,7 +44,7 @@ class EndpointModel:
             read at each request, and kept nowhere.
         tokenizer: With ``encode`` (``kb.checkpoints.Tokenizer``, or one of transformers): prompts are counted and
             checked here. Without one the server is the judge of what fits.
-        patience: Timeouts and tries.
+        retry: Timeouts and tries.
         workers: Requests under way at once.
         max_tokens_field: How the server calls the limit; OpenAI's newer models want "max_completion_tokens".
         log_probabilities: Whether to ask for them; not all servers give them.
@@ -64,7 +64,7 @@ class EndpointModel:
         context_length: int,
         key_variable: str | None = None,
         tokenizer: Any = None,
-        patience: Patience | None = None,
+        retry: RetryPolicy | None = None,
         workers: int = 1,
         max_tokens_field: str = "max_tokens",
         log_probabilities: bool = False,
@@ -82,7 +82,7 @@ class EndpointModel:
         self._url = f"{require_base_url(base_url)}/{path}"
         self._model, self._chats, self._key_variable = model, api == "chat", key_variable
         self._context_length, self._tokenizer = context_length, tokenizer
-        self._patience, self._workers = patience or Patience(), workers
+        self._retry, self._workers = retry or RetryPolicy(), workers
         self._max_tokens_field, self._log_probabilities = max_tokens_field, log_probabilities
         self._name = model if name is None else name
 
@@ -160,7 +160,7 @@ class EndpointModel:
             missing = min(at_once, wanted - len(found))
             body = self._body(prompt, sampling, missing, (seed + len(found)) % _SEEDS)
             try:
-                reply = post_json(self._url, body, key_variable=self._key_variable, patience=self._patience)
+                reply = post_json(self._url, body, key_variable=self._key_variable, retry=self._retry)
             except EndpointError as error:
                 if missing == 1 or error.status not in (400, 422) or not _names_n(str(error)):
                     raise

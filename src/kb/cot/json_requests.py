@@ -42,7 +42,7 @@ class EndpointError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a server is waited for, and how often it is asked.
 
     Args:
@@ -118,34 +118,34 @@ def require_key(variable: str | None) -> None:
     _key(variable)
 
 
-def post_json(url: str, body: Mapping[str, Any], *, key_variable: str | None, patience: Patience) -> dict[str, Any]:
+def post_json(url: str, body: Mapping[str, Any], *, key_variable: str | None, retry: RetryPolicy) -> dict[str, Any]:
     """Send an object, and return the object that comes back.
 
     Args:
         url: Whereto.
         body: What can be written as JSON.
         key_variable: Environment variable of the key that goes into the header, None for no key.
-        patience: Timeouts and tries.
+        retry: Timeouts and tries.
 
     Raises:
         EndpointError: the server refused (4xx but 429: at once), or no try gave a JSON object.
         ValueError: there is no usable key in the variable.
     """
     content = json.dumps(body).encode()
-    wait, tries = patience.first_wait, 0
+    wait, tries = retry.first_wait, 0
     while True:
-        reply = _try(url, content, key_variable, patience.timeout)
+        reply = _try(url, content, key_variable, retry.timeout)
         if not isinstance(reply, _Failure):
             return reply
         tries += 1
         if not reply.again:
             raise EndpointError(f"{url}: {reply.message}", reply.status)
-        pause = min(wait, patience.longest_wait) if reply.wait is None else reply.wait
-        if pause > patience.longest_wait:
+        pause = min(wait, retry.longest_wait) if reply.wait is None else reply.wait
+        if pause > retry.longest_wait:
             raise EndpointError(
                 f"{url}: {reply.message}; it asks to wait {pause:.0f} s, more than longest_wait", reply.status
             )
-        if tries == patience.tries:
+        if tries == retry.tries:
             raise EndpointError(f"{url}: {reply.message}, at the last of {tries} tries", reply.status)
         time.sleep(pause)
         wait *= 2
