@@ -20,7 +20,7 @@ from fractions import Fraction
 from kb.cot.announcements import after_hashes, announced, clauses
 from kb.cot.characters import in_ascii
 from kb.cot.english_numerals import numbers_in_words
-from kb.cot.latex import last_box, plain
+from kb.cot.latex import UNREAD, last_box, plain
 from kb.cot.numerals import Mention, mentions, parse_number, readable
 
 # What may stand between two numbers that are then no one number; a word (a unit) may come first.
@@ -28,7 +28,9 @@ _JOINED = re.compile(r"\s?(?:[A-Za-z°%]{1,12}\s?)?(?:[-+*/×÷~]|to|and|till|�
 _OR = re.compile(r"\bor\b|或")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _AFTER_LETTER = r"(?:or|and|is|was|as|because|since)\b"  # the A before one of these is a choice, no article
-_MINUS_FIRST = re.compile(r"^-\s+(?=[$€£¥0-9.])")
+_MINUS_FIRST = re.compile(r"^[-−]\s+(?=[$€£¥0-9.])")
+_SPACED = re.compile(r"^[-−$€£¥]{0,2}[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9])")  # 1 234 567
+_LIST = re.compile(r"[\s\[\](){}$.*]*(?:(?:[,;、，和]|and)[\s\[\](){}$.*]*)+")
 # No number is longer than the 4,000 digits that are read; a place that goes on and on is prose.
 _LONGEST_PLACE = 5_000
 _LONGEST_TAIL = 20_000
@@ -163,7 +165,13 @@ def _marked(text: str) -> Iterator[str]:
 
 def _number_of(place: str, percent_as_value: bool) -> tuple[bool, Fraction | None]:
     """Whether a place holds anything like a number, and the number that it is."""
-    for clause in clauses(readable(_MINUS_FIRST.sub("-", in_ascii(place).strip(), count=1))):
+    place = _MINUS_FIRST.sub("-", place.strip())
+    place = readable(_SPACED.sub(lambda match: match[0].replace(" ", ""), place))
+    if _is_list(place):
+        return True, None
+    for clause in clauses(place):
+        if UNREAD in clause[max(clause.rfind("="), clause.rfind("≈")) + 1 :]:
+            return True, None
         found = list(mentions(clause, percent_as_value=percent_as_value))
         equals = max(clause.rfind("="), clause.rfind("≈"))
         for choice in _OR.finditer(clause):
@@ -175,6 +183,17 @@ def _number_of(place: str, percent_as_value: bool) -> tuple[bool, Fraction | Non
         if words := numbers_in_words(clause):
             return True, words[0]
     return False, None
+
+
+def _is_list(place: str) -> bool:
+    """Whether a place is several numbers and nothing else: (3, 4), or 1, 2 and 3."""
+    found = list(mentions(place))
+    if len(found) < 2:
+        return False
+    ends = [0, *(mention.end for mention in found)]
+    starts = [*(mention.start for mention in found), len(place)]
+    gaps = [place[end:start] for end, start in zip(ends, starts, strict=True)]
+    return all(_LIST.fullmatch(gap) for gap in gaps[1:-1]) and not (gaps[0] + gaps[-1]).strip(" []()$.*")
 
 
 def _one_of(clause: str, found: Sequence[Mention]) -> Fraction | None:

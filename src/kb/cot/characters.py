@@ -29,12 +29,12 @@ _SINGLE = {
     "✕": "×",
     "﹪": "%",
 }
-_INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\x00\x01"
+_INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\x00\x01\x02"
 
 
 def in_ascii(text: str) -> str:
     """The text with each such character replaced; ½ becomes 1/2 behind :data:`kb.cot.latex.MIXED`, m² m^2."""
-    if text.isascii() and "\x00" not in text and "\x01" not in text:
+    if text.isascii() and not any(mark in text for mark in "\x00\x01\x02"):
         return text
     text = _WIDE_COMMA.sub(",", text)
     text = _POWER.sub(lambda match: "^" + match[0].translate(_TO_DIGITS), text)

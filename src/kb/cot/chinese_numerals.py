@@ -44,7 +44,7 @@ def _fraction(text: str) -> Fraction | None:
     if not parted:
         return _plain(text)
     if below in ("百", "一百"):
-        return _plain(above)
+        return Fraction(100) if above == "百" else _plain(above)
     whole_text, mixed, below_text = below.rpartition("又")
     whole = _plain(whole_text) if mixed else Fraction(0)
     # 百, 千 and 万 may stand alone before 分之.

@@ -6,9 +6,11 @@ more than a megabyte of prose. Fractions within fractions stay unread, as they a
 
 import re
 
+UNREAD = "\x02"  # stands for a fraction that is more than two numbers
 MIXED = "\x00"  # stands between the whole and the fraction of a mixed number, and before any fraction of LaTeX
 
 _SYMBOLS = {
+    "frac": UNREAD, "dfrac": UNREAD, "tfrac": UNREAD, "cfrac": UNREAD,
     "times": "×", "cdot": "×", "ast": "*", "div": "÷", "approx": "≈", "sqrt": "√", "pi": "π", "pm": "±", "infty": "∞",
     "circ": "°", "degree": "°", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "pounds": "£", "euro": "€",
     "left": "", "right": "", "displaystyle": "",
@@ -18,6 +20,7 @@ _FRACTION = re.compile(
     rf"\\[dtc]?frac(?:\s{{0,3}}\{{{_NUMBER}\}}\s{{0,3}}\{{{_NUMBER}\}}|\s{{0,3}}([0-9])\s{{0,3}}([0-9]))"
 )
 _EXPONENT = re.compile(r"\^\s{0,3}\{\s{0,3}([-+]?[0-9]{1,9})\s{0,3}\}")
+_RECURRING = re.compile(r"([0-9]{1,60})\.([0-9]{0,60})\\(?:overline|bar|dot)\s?\{?([0-9]{1,60})\}?")
 _DEGREES = re.compile(r"\^\s{0,3}(?:\{\s{0,3})?\\circ\b(?:\s{0,3}\})?")
 _COMMAND = re.compile(r"\\(?:([A-Za-z]+)|(.))", re.DOTALL)
 _BOX = re.compile(r"(\\(?:boxed|fbox)\s{0,9}\{)|\\(?:boxed|fbox)\s([^\s{}$\\]{1,60})|\\.|([{}])", re.DOTALL)
@@ -50,10 +53,20 @@ def plain(text: str) -> str:
     """The text with LaTeX's commands replaced by the characters they stand for, or by a space."""
     if "\\" not in text and "{" not in text:
         return text
-    text = _DEGREES.sub("°", text).replace("{,}", ",").replace("\\!", "").replace("\\,", "\u2009")
+    text = (
+        _DEGREES.sub("°", text).replace("{,}", ",").replace("\\!", "").replace("\\,", "\u2009").replace("\\ ", "\u2009")
+    )
+    text = _RECURRING.sub(_recurring, text)
     text = _FRACTION.sub(_fraction, text)
     text = _COMMAND.sub(_symbol, _EXPONENT.sub(r"^\1", text))
     return text.replace("{", " ").replace("}", " ")
+
+
+def _recurring(match: re.Match[str]) -> str:
+    """A decimal whose last digits recur, as a fraction."""
+    whole, fixed, again = match.groups()
+    above = int(whole + fixed + again) - int(whole + fixed)
+    return f"{MIXED}{above}/{10 ** len(fixed) * (10 ** len(again) - 1)}"
 
 
 def _fraction(match: re.Match[str]) -> str:

@@ -6,8 +6,8 @@ are passed over. A number is weak where it rather names than counts: the marker 
 step's number, a single Chinese character (一 of 一共).
 
 Rules that others might set otherwise: 50% is 50, unless percentages are asked for as values (1/2); 3,5 is two numbers,
-as no comma is a decimal point; 10-15 is two positive numbers; 1/2 is a half, and 24/7 is 24/7. Unusual: nothing
-backtracks over digits, so the time is linear in the text, and a number of more than 4,000 digits is not read.
+as a comma alone is no decimal point (1.234,56 is read); 10-15 is two positive numbers; 24/7 is a fraction. Unusual:
+nothing backtracks over digits, so the time is linear in the text, and a number of more than 4,000 digits is not read.
 """
 
 import re
@@ -37,6 +37,8 @@ _NO_NUMBER = re.compile(
     re.VERBOSE,
 )
 _MASK = "\x01"
+# 1.234,56 can be nothing else.
+_CONTINENTAL = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?:\.[0-9]{3})++),([0-9]{1,2})(?![0-9.,][0-9]|[0-9])")
 
 _DIGITS = "(?:[1-9][0-9]{0,2}(?:[,'’_\u2009\u202f\u00a0][0-9]{3}(?![0-9]))++|[0-9]++)"
 _ARABIC = rf"(?>{_DIGITS}(?:\.[0-9]++)?)"
@@ -88,7 +90,8 @@ class Mention:
 
 def readable(text: str) -> str:
     """The text as it is scanned: ASCII digits and signs, LaTeX made plain, dates and times masked."""
-    return _NO_NUMBER.sub(_MASK, plain(in_ascii(text)))
+    written = _CONTINENTAL.sub(lambda match: match[1].replace(".", "") + "." + match[2], plain(in_ascii(text)))
+    return _NO_NUMBER.sub(_MASK, written)
 
 
 def mentions(text: str, *, percent_as_value: bool = False) -> Iterator[Mention]:

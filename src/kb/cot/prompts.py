@@ -152,11 +152,12 @@ def fit(
     Args:
         model: Counts tokens.
         build: Makes the prompt, such as :func:`few_shot_cot`.
-        question: The question.
+        question: What is asked.
         demonstrations: In order of worth, as the last ones go first.
         max_tokens: New tokens that there must be room for.
         leave_out: Keep as many demonstrations as fit, rather than raise.
-        chat, system: Whether to go through the model's chat template, and the system's message there.
+        chat: Go through the model's chat template.
+        system: The system's message there.
 
     Raises:
         ValueError: it does not fit; the message says how many tokens there are, how many fit, and which demonstrations
@@ -177,8 +178,7 @@ def fit(
     if fewer is not None and leave_out:
         return fewer
     if fewer is not None:
-        first = demonstrations[fewer.kept].question[:60]
-        gone = f"{whole.kept - fewer.kept} of {whole.kept}"
+        gone, first = f"{whole.kept - fewer.kept} of {whole.kept}", demonstrations[fewer.kept].question[:60]
         advice = f"without the last {gone} demonstrations (from {first!r} on) it would fit"
     else:
         advice = f"even with {smallest.kept} of {whole.kept} demonstrations it is {smallest.num_tokens} tokens"
