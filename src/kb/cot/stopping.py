@@ -39,7 +39,7 @@ def beta_confidence(counts: Sequence[int]) -> float:
 
 
 def dirichlet_confidence(counts: Sequence[int], *, unseen: int = 1) -> float:
-    """P(the leader is the most probable of all answers), exact to about 1e-9.
+    """P(the leader is the most probable of all answers), to about 1e-8.
 
     Args:
         counts: How many samples gave each answer.
