@@ -34,7 +34,7 @@ def measure(device: torch.device) -> Measurement:
     }
     return Measurement(
         title=f"Ways to a model of four domains at the compute of {recipe.budget} steps of a dense model, bytes",
-        method=f"{SEEDS} seeds, of weights and of windows; held-out documents; {one_thread.WORKERS} at a time, one thread each",
+        method=f"{SEEDS} seeds, of weights and of windows; held-out documents; each run has one thread",
         samples={name: Samples(_unit(name), [round(run[name], 5) for run in runs]) for name in runs[0]},
         facts={
             "budget": recipe.budget,
