@@ -172,3 +172,20 @@ def test_forwards_and_backwards_nothing_waits(
         layer(x)[0].sum().backward()
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("experts", [1, 8, 60])
+def test_logits_of_a_bfloat16_router_are_float32(device: torch.device, experts: int) -> None:
+    torch.manual_seed(0)
+    layer = MoELayer.swiglu(64, 96, RouterConfig(experts, 1)).bfloat16()
+    x_TD = torch.randn(211, 64).bfloat16()
+    upstream_TE = torch.randn(211, experts)
+    wide = [tensor.detach().double().requires_grad_() for tensor in (x_TD, layer.router.weight)]
+    reference_TE = wide[0] @ wide[1].t()
+    wanted = (reference_TE, *torch.autograd.grad(reference_TE, wide, upstream_TE.double()))
+    router, x_TD = layer.router.to(device), x_TD.to(device).requires_grad_()
+    logits_TE = router(x_TD).logits_TE
+    assert logits_TE.dtype == torch.float32
+    mine = (logits_TE, *torch.autograd.grad(logits_TE, (x_TD, router.weight), upstream_TE.to(device)))
+    for ours, theirs, bound in zip(mine, wanted, (2e-5, 2**-8, 2**-8), strict=True):
+        assert relative_error(ours, theirs.detach()) <= bound

@@ -117,7 +117,7 @@ def layer_error(activation: str = "silu", **config: Any) -> float:
 def combine_error(dtype: str, capacity: int | None, tokens: int = 9, width: int = 11) -> float:
     """Of combining by the kernels against torch: outputs and gradients, with NaN in the rows of nobody."""
     from kb.moe import Dispatch, Router, RouterConfig, drop_over_capacity
-    from kb.moe.combine_triton import combine_triton
+    from kb.moe.rows_triton import combine_triton
 
     torch.manual_seed(0)
     routing = Router(4, RouterConfig(5, 3))(torch.randn(tokens, 4))
@@ -189,7 +189,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from kb.moe import combine_triton, gate_triton, grouped_triton
+from kb.moe import gate_triton, grouped_triton, rows_triton
 
 def ptx(name, kind, wide, few, warps, stages, module=grouped_triton, **constants):
     # Integers: those that are multiples of 16, and those that need not be.
@@ -226,7 +226,7 @@ small = {"N_": 64, "K_": 32, "UPCAST": False}
 full = ptx("_rows_by_weight", "fp32", "N K a_row b_expert b_column", "P E", 4, 3, M=64, **small, **strides)
 assert "tf32" not in full  # float32 stays float32
 for module, name, constants in (
-    (combine_triton, "_sum_rows", {"K": 2}), (combine_triton, "_spread", {}), (combine_triton, "_products", {}),
+    (rows_triton, "_sum_rows", {"K": 2, "WEIGHTED": True}), (rows_triton, "_spread", {}),
     (gate_triton, "_forward", {}), (gate_triton, "_backward", {}),
 ):
     made = ptx(name, "bf16", "D F", "K E", 4, 1, module=module, BLOCK=1024, **constants)

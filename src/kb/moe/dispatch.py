@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kb.moe.combine_triton import combine_triton
 from kb.moe.grouped_triton import fits_kernels
 from kb.moe.routing import Routing
+from kb.moe.rows_triton import combine_triton, gather_triton
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Dispatch:
 
     def gather(self, x_TD: Tensor) -> Tensor:
         """Rows [R, D] of tokens [T, D]; those after the last run are 0, and give no gradient."""
+        if fits_kernels(x_TD):
+            return self.clear(gather_triton(x_TD, self.tokens_R, self.rows_TK, self.ends_E))
         x_RD: Tensor = _Take.apply(x_TD, self.tokens_R, self.rows_TK)
         return self.clear(x_RD)
 

@@ -45,11 +45,11 @@ def grouped_linear(
     if way == "triton":
         from kb.moe.grouped_triton import grouped_linear_triton
 
-        return grouped_linear_triton(x_PI, weight_EOI, ends_E).chunk(parts, dim=1)
+        return _chunks(grouped_linear_triton(x_PI, weight_EOI, ends_E), parts)
     if takes_grouped_mm(x_PI, weight_EOI):
         out_PO: Tensor = F.grouped_mm(x_PI.contiguous(), weight_EOI.transpose(1, 2), offs=ends_E)
         out_PO = _DenseGradient.apply(out_PO)
-        return out_PO.chunk(parts, dim=1)
+        return _chunks(out_PO, parts)
     outs: tuple[Tensor, ...] = _RunByRun.apply(x_PI, weight_EOI, ends_E, parts)
     return outs
 
@@ -122,6 +122,11 @@ class _RunByRun(torch.autograd.Function):
         if dx_PI is not None:
             dx_PI[ctx.ends[-1] :] = 0
         return dx_PI, dw_EOI, None, None
+
+
+def _chunks(out_PO: Tensor, parts: int) -> tuple[Tensor, ...]:
+    # The backward of a chunk copies, also where the chunk is all.
+    return out_PO.chunk(parts, dim=1) if parts > 1 else (out_PO,)
 
 
 def _runs(ends: list[int]) -> list[tuple[int, int]]:

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kb.arguments import require_count
+from kb.moe.float32_linear import linear_in_float32
 from kb.moe.router_config import ORDERS, RouterConfig
 
 
@@ -117,16 +118,18 @@ class Router(nn.Module):
         config = self.config
         if x_TD.ndim != 2 or x_TD.shape[1] != self.weight.shape[1]:
             raise ValueError(f"x must be [T, {self.weight.shape[1]}], got {tuple(x_TD.shape)}")
-        dtype = torch.promote_types(x_TD.dtype, torch.float32)
-        if config.logits_in_float32:
-            x_TD = x_TD.to(dtype)
-        logits_TE = F.linear(x_TD, self.weight.to(x_TD.dtype)).to(dtype)
+        logits_TE = self._product(x_TD, self.weight)
         if self.noise_weight is not None and self.training:
-            size_TE = F.softplus(F.linear(x_TD, self.noise_weight.to(x_TD.dtype)).to(dtype))
+            size_TE = F.softplus(self._product(x_TD, self.noise_weight))
             logits_TE = logits_TE + torch.randn_like(logits_TE) * size_TE
         if config.check_logits and not bool(torch.isfinite(logits_TE).all()):
             raise ValueError("logits of the router are not finite: the tokens or its weights hold NaN or infinity")
         return route(logits_TE, config, self.bias)
+
+    def _product(self, x_TD: Tensor, weight_ED: Tensor) -> Tensor:
+        if self.config.logits_in_float32:
+            return linear_in_float32(x_TD, weight_ED)
+        return F.linear(x_TD, weight_ED.to(x_TD.dtype)).to(torch.promote_types(x_TD.dtype, torch.float32))
 
 
 def route(logits_TE: Tensor, config: RouterConfig, bias_E: Tensor | None = None) -> Routing:
