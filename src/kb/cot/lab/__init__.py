@@ -1,4 +1,4 @@
-"""A lab for chains of thought: tasks whose true steps are known, small models trained on them here, and probes of both."""
+"""A lab for chains of thought: tasks whose true steps are known, small models trained on them, and probes of both."""
 
 from kb.cot.lab.experiment import Run, Score, by_length, mixture, run, score
 from kb.cot.lab.faithfulness import (

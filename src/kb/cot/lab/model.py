@@ -53,9 +53,12 @@ class LabModel:
         """``sampling.n`` continuations of each prompt, in order; ln p is not given.
 
         Raises:
+            TypeError: ``prompts`` is one text, or holds what is none.
             ValueError: a prompt is empty, has a character outside the vocabulary, or does not fit into the context
                 together with ``max_tokens``.
         """
+        if isinstance(prompts, str):
+            raise TypeError("prompts must be a sequence of str, got a str")
         encoded = [encode(prompt) for prompt in prompts]
         for prompt, ids in zip(prompts, encoded, strict=True):
             if not ids:

@@ -85,6 +85,7 @@ class Corpus:
 
     def batches(self, size: int, seed: int) -> Iterator[Batch]:
         """Batches of ``size`` examples, for ever, each of one length and one format; the same seed gives the same."""
+        require_count("size", size)
         assert isinstance(self.shares, Mapping)
         examples = stream(self.task, self.lengths, seed, together=size)
         return batches(examples, self.shares, self.counted, size, seed)
