@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from random import Random
-from types import MappingProxyType
 from typing import Any
 
 import torch.nn.functional as F
@@ -81,7 +80,7 @@ class Corpus:
                 raise ValueError(f"shares must be numbers of at least 0, got {share!r} for {how}")
         if not sum(shares.values()):
             raise ValueError(f"shares must have one above 0, got {dict(shares)!r}")
-        object.__setattr__(self, "shares", MappingProxyType(dict(shares)))
+        object.__setattr__(self, "shares", dict(shares))
 
     def batches(self, size: int, seed: int) -> Iterator[Batch]:
         """Batches of ``size`` examples, for ever, each of one length and one format; the same seed gives the same."""
