@@ -40,7 +40,7 @@ def solved(asked: str) -> str:
     return example.answer + ("?" + rationale(example.steps) if asked == question + "#" else "")
 
 
-EXAMPLES = [Parity().follow(bits) for bits in ("101", "100", "111", "000")]
+EXAMPLES = [Parity().follow(" ".join(bits)) for bits in ("101", "100", "111", "000")]
 
 
 @pytest.mark.parametrize("how", ["scratchpad", "post-hoc", "filler"])
@@ -52,9 +52,9 @@ def test_a_perfect_model_is_right_in_every_format(how: Format) -> None:
 
 def test_scores_by_hand() -> None:
     # 101: right by wrong steps; 100: wrong after true ones; 111: right and true; 000: true steps and no answer.
-    texts = {"101?": "0 0 0#0", "100?": "1 1 1#0", "111?": "1 0 1#1", "000?": "0 0 0"}
+    texts = {"1 0 1?": "0 0 0#0", "1 0 0?": "1 1 1#0", "1 1 1?": "1 0 1#1", "0 0 0?": "0 0 0"}
     assert score(Answering(texts.__getitem__), EXAMPLES, "scratchpad") == Score(4, 0.5, 0.75, (3 * 8 + 6) / 4)
-    direct = {"101#": "0", "100#": "1 ", "111#": "11", "000#": ""}
+    direct = {"1 0 1#": "0", "1 0 0#": "1 ", "1 1 1#": "11", "0 0 0#": ""}
     assert score(Answering(direct.__getitem__), EXAMPLES, "direct") == Score(4, 0.25, None, (2 + 3 + 3 + 1) / 4)
 
 
@@ -70,7 +70,7 @@ def test_lengths_are_asked_one_by_one_on_what_is_held_out() -> None:
 
     def answer(text: str) -> str:
         asked.append(text)
-        return "0" if len(text) == 5 else "1"
+        return "0" if len(text) == 8 else "1"
 
     found = by_length(Answering(answer), Parity(), (4, 6), "direct", count=8, seed=3)
     tests = {length: held_out(Parity(), length, 8, 3) for length in (4, 6)}
@@ -80,7 +80,7 @@ def test_lengths_are_asked_one_by_one_on_what_is_held_out() -> None:
 
 
 def test_a_run_trains_and_asks_in_other_formats_too() -> None:
-    recipe = Recipe(1e7, width=16, layers=1, heads=2, batch=4, max_positions=64)
+    recipe = Recipe(1.5e6, width=16, layers=1, heads=2, batch=4, max_positions=64)
     corpus = Corpus(Parity(), (2, 3), mixture(0.5))
     _, found = run(corpus, recipe, ("direct", "scratchpad"), (3, 5), seed=0, count=4)
     _, again = run(corpus, recipe, ("direct", "scratchpad"), (3, 5), seed=0, count=4)

@@ -21,29 +21,29 @@ from kb.cot.lab.task import Example
 from kb.cot.lab.tasks import Addition, Parity
 from kb.cot.lab.vocabulary import END, PAD, decode, encode
 
-EXAMPLE = Parity().follow("101")  # steps 1 1 0, answer 0
+EXAMPLE = Parity().follow("1 0 1")  # steps 1 1 0, answer 0
 
 # Under each text, one character a token, $ for the end: which tokens each loss counts.
 BY_HAND: dict[Format, tuple[str, dict[Counted, str]]] = {
-    "direct": ("101#0$", {
-        "all":        ".xxxxx",
-        "completion": "....xx",
-        "answer":     "....xx",
+    "direct": ("1 0 1#0$", {
+        "all":        ".xxxxxxx",
+        "completion": "......xx",
+        "answer":     "......xx",
     }),
-    "scratchpad": ("101?1 1 0#0$", {
-        "all":        ".xxxxxxxxxxx",
-        "completion": "....xxxxxxxx",
-        "answer":     "..........xx",
+    "scratchpad": ("1 0 1?1 1 0#0$", {
+        "all":        ".xxxxxxxxxxxxx",
+        "completion": "......xxxxxxxx",
+        "answer":     "............xx",
     }),
-    "filler": ("101?.....#0$", {
-        "all":        ".xxxxxxxxxxx",
-        "completion": "..........xx",
-        "answer":     "..........xx",
+    "filler": ("1 0 1?.....#0$", {
+        "all":        ".xxxxxxxxxxxxx",
+        "completion": "............xx",
+        "answer":     "............xx",
     }),
-    "post-hoc": ("101#0?1 1 0$", {
-        "all":        ".xxxxxxxxxxx",
-        "completion": "....xxxxxxxx",
-        "answer":     "....xx......",
+    "post-hoc": ("1 0 1#0?1 1 0$", {
+        "all":        ".xxxxxxxxxxxxx",
+        "completion": "......xxxxxxxx",
+        "answer":     "......xx......",
     }),
 }  # fmt: skip
 
@@ -76,10 +76,10 @@ def test_a_filler_has_as_many_tokens_as_the_steps() -> None:
 
 def test_a_batch_is_padded_at_the_end_and_counts_no_padding() -> None:
     made = batch([sequence(EXAMPLE, how, "all") for how in ("direct", "scratchpad")])
-    assert made.tokens_BT.shape == made.counted_BT.shape == (2, 12)
+    assert made.tokens_BT.shape == made.counted_BT.shape == (2, 14)
     assert len(made) == 2
-    assert made.tokens_BT[0].tolist() == [*encode("101#0"), END, *[PAD] * 6]
-    assert made.counted_BT[0].tolist() == [False, *[True] * 5, *[False] * 6]
+    assert made.tokens_BT[0].tolist() == [*encode("1 0 1#0"), END, *[PAD] * 6]
+    assert made.counted_BT[0].tolist() == [False, *[True] * 7, *[False] * 6]
     assert made.tokens_BT.dtype == torch.int64
     assert made.counted_BT.dtype == torch.bool
     assert batch([sequence(EXAMPLE, "direct", "all")], 9).tokens_BT.shape == (1, 9)
@@ -123,7 +123,7 @@ def test_what_is_no_format_is_refused() -> None:
         sequence(Example("X", (), "1", 1), "direct", "all")
     with pytest.raises(ValueError, match="sequences must hold at least one"):
         batch([])
-    with pytest.raises(ValueError, match="width 3 is too little for a sequence of 6"):
+    with pytest.raises(ValueError, match="width 3 is too little for a sequence of 8"):
         batch([sequence(EXAMPLE, "direct", "all")], 3)
     with pytest.raises(ValueError, match="answer must be a str that is not empty"):
         Marks(answer="")

@@ -12,23 +12,23 @@ from kb.cot.lab.task import Example, Task, held_out, is_held_out, stream
 from kb.cot.lab.tasks import Addition, Lookup, Parity, WordProblems
 from kb.cot.lab.vocabulary import encode
 
-TASKS: list[Task] = [Parity(), Addition(), Lookup(), WordProblems()]
-CIRCLE = "ac ba cb:a2"
-STORY = "ann has 34 pens. buys 4. drops 2. how many"
+TASKS: list[Task] = [Parity(), Addition(), Lookup(8), WordProblems()]
+CIRCLE = "ca ab bc:a2"
+STORY = "ann has 3 pens. buys 4. drops 2. how many"
 each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 
 
 @pytest.mark.parametrize(
     ("task", "question", "steps", "answer", "length"),
     [
-        (Parity(), "1011", ("1", "1", "0", "1"), "1", 4),
+        (Parity(), "1 0 1 1", ("1", "1", "0", "1"), "1", 4),
         (Parity(), "0", ("0",), "0", 1),
         (Addition(), "57+68", ("7+8+0=15", "5+6+1=12"), "125", 2),
         (Addition(), "0+0", ("0+0+0=00",), "0", 1),
         (Addition(), "10+20", ("0+0+0=00", "1+2+0=03"), "30", 2),
         (Addition(), "905+195", ("5+5+0=10", "0+9+1=10", "9+1+1=11"), "1100", 3),
         (Lookup(3), CIRCLE, ("ac", "cb"), "b", 2),
-        (WordProblems(), STORY, ("34+4=38", "38-2=36"), "36", 2),
+        (WordProblems(), STORY, ("3+4=7", "7-2=5"), "5", 2),
     ],
 )
 def test_worked_by_hand(task: Task, question: str, steps: tuple[str, ...], answer: str, length: int) -> None:
@@ -45,7 +45,7 @@ def by_another_way(name: str, question: str) -> str:
     if name == "lookup":
         entries, asked = question.split(":")
         for _ in range(int(asked[1:])):
-            asked = entries[entries.index(f" {asked[0]}") + 2] if f" {asked[0]}" in entries else entries[1]
+            asked = entries[f"{entries} ".index(f"{asked[0]} ") - 1]
         return asked[0]
     numbers = [int(number) for number in re.findall(r"\d+", question)]
     signs = [1 if verb in ("buys", "gets", "wins") else -1 for verb in re.findall(r"\. (\w+) \d", question)]
@@ -81,13 +81,13 @@ def test_right_steps_lead_to_the_answer_and_a_false_one_to_another(task: Task, l
 @pytest.mark.parametrize(
     ("task", "question", "given", "answer"),
     [
-        (Parity(), "1011", ("0",), "0"),
+        (Parity(), "1 0 1 1", ("0",), "0"),
         (Addition(), "57+68", ("7+8+0=05",), "115"),
         (Addition(), "57+68", ("7+8+0=15", "5+6+1=02"), "25"),
         (Lookup(3), CIRCLE, ("ab",), "a"),
-        (WordProblems(), STORY, ("34+4=99",), "97"),
-        (WordProblems(), "ann has 99 pens. uses 1. wins 9. how many", ("99-1=96",), "105"),
-        (WordProblems(), "ann has 15 pens. wins 1. uses 9. uses 9. how many", ("15+1=10", "10-9=01"), "-8"),
+        (WordProblems(), STORY, ("3+4=9",), "7"),
+        (WordProblems(), "ann has 5 pens. uses 5. wins 9. how many", ("5-5=3",), "12"),
+        (WordProblems(), "ann has 1 pens. wins 8. uses 9. wins 9. uses 2. how many", ("1+8=2", "2-9=-7"), "0"),
     ],
 )
 def test_what_follows_from_false_steps_by_hand(task: Task, question: str, given: tuple[str, ...], answer: str) -> None:
@@ -113,10 +113,10 @@ def test_about_one_question_in_eight_is_held_out() -> None:
 
 
 def test_short_questions_are_few_and_all_that_there_are_come_once() -> None:
-    every = {f"{number:06b}" for number in range(64)}
+    every = {" ".join(f"{number:06b}") for number in range(64)}
     found = {one.question for one in held_out(Parity(), 6, 1000)}
     assert found == {question for question in every if is_held_out(question)}
-    assert [len(held_out(Parity(), length, 1000)) for length in (2, 3, 4, 5)] == [1, 1, 3, 4]
+    assert [len(held_out(Parity(), length, 1000)) for length in (2, 3, 4, 5)] == [1, 1, 2, 3]
     with pytest.raises(ValueError, match="no question of parity of length 1 is held out"):
         held_out(Parity(), 1, 10)
 
@@ -138,12 +138,12 @@ def test_examples_that_belong_together_have_one_length() -> None:
 @pytest.mark.parametrize(
     ("task", "question"),
     [
-        (Parity(), ""), (Parity(), "012"), (Parity(), "１"), (Parity(), "1\n"), (Parity(), 101),
+        (Parity(), ""), (Parity(), "0 1 2"), (Parity(), "１"), (Parity(), "1\n"), (Parity(), "10"), (Parity(), 1),
         (Addition(), "1+23"), (Addition(), "12"), (Addition(), "1+2+3"), (Addition(), "-1+2"), (Addition(), None),
-        (Lookup(3), "ac ba cb:a3"), (Lookup(3), "ac ba cb:d1"), (Lookup(3), "ac ba:a1"), (Lookup(3), "ac ba cb:a"),
-        (Lookup(3), "ac bc cb:a1"), (Lookup(3), "ac ac ba cb:a1"), (Lookup(4), CIRCLE),
-        (WordProblems(), "ann has 34 pens. how many"), (WordProblems(), "ann has 34 pens. steals 2. how many"),
-        (WordProblems(), "zoe has 34 pens. buys 2. how many"), (WordProblems(), "ann has 3 pens. buys 2. how many"),
+        (Lookup(3), "ca ab bc:a3"), (Lookup(3), "ca ab bc:d1"), (Lookup(3), "ca ab:a1"), (Lookup(3), "ca ab bc:a"),
+        (Lookup(3), "ca cb bc:a1"), (Lookup(3), "ca ca ab bc:a1"), (Lookup(4), CIRCLE), (Lookup(4), "ba ab dc cd:a1"),
+        (WordProblems(), "ann has 3 pens. how many"), (WordProblems(), "ann has 3 pens. steals 2. how many"),
+        (WordProblems(), "zoe has 3 pens. buys 2. how many"), (WordProblems(), "ann has 34 pens. buys 2. how many"),
     ],
 )  # fmt: skip
 def test_what_is_no_question_is_refused(task: Task, question: str) -> None:
@@ -154,10 +154,10 @@ def test_what_is_no_question_is_refused(task: Task, question: str) -> None:
 @pytest.mark.parametrize(
     ("task", "question", "step"),
     [
-        (Parity(), "10", "2"), (Parity(), "10", ""), (Parity(), "10", "11"),
+        (Parity(), "1 0", "2"), (Parity(), "1 0", ""), (Parity(), "1 0", "11"),
         (Addition(), "57+68", "7+8+0=5"), (Addition(), "57+68", "7+8+2=15"), (Addition(), "57+68", "7+8+0=25"),
-        (Lookup(3), CIRCLE, "ad"), (Lookup(3), CIRCLE, "a"), (WordProblems(), STORY, "34+4"),
-        (WordProblems(), STORY, "34*4=36"), (WordProblems(), STORY, 7),
+        (Lookup(3), CIRCLE, "ad"), (Lookup(3), CIRCLE, "a"), (WordProblems(), STORY, "3+4"),
+        (WordProblems(), STORY, "3*4=7"), (WordProblems(), STORY, 7),
     ],
 )  # fmt: skip
 def test_what_is_no_step_is_refused(task: Task, question: str, step: str) -> None:
@@ -179,11 +179,11 @@ def test_bad_numbers_are_refused() -> None:
         with pytest.raises(ValueError, match="length must be an integer of at least 1"):
             Parity().question(wrong, Random(0))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="length must be at most 7 for lookup, got 8"):
-        Lookup().question(8, Random(0))
+        Lookup(8).question(8, Random(0))
     with pytest.raises(ValueError, match="lengths must name at least one length"):
         stream(Parity(), (), 0)
     with pytest.raises(ValueError, match="at most 7 for lookup"):
-        stream(Lookup(), (3, 8), 0)
+        stream(Lookup(8), (3, 8), 0)
     with pytest.raises(ValueError, match="seed must be an integer"):
         stream(Parity(), (3,), 0.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="together must be an integer of at least 1"):

@@ -1,11 +1,11 @@
 """How an example becomes tokens: which text in which order, and which of its tokens a loss counts.
 
-With the question "1011", the steps "1 1 0 1" and the answer "1" the four formats are
+With the question "1 0 1 1", the steps "1 1 0 1" and the answer "1" the four formats are
 
-    direct       1011#1            the answer at once
-    scratchpad   1011?1 1 0 1#1    steps, then the answer (Nye et al. 2021)
-    filler       1011?.......#1    as many dots as the steps have tokens (Pfau et al. 2024)
-    post-hoc     1011#1?1 1 0 1    the answer, then steps that explain it (Camburu et al. 2018)
+    direct       1 0 1 1#1            the answer at once
+    scratchpad   1 0 1 1?1 1 0 1#1    steps, then the answer (Nye et al. 2021)
+    filler       1 0 1 1?.......#1    as many dots as the steps have tokens (Pfau et al. 2024)
+    post-hoc     1 0 1 1#1?1 1 0 1    the answer, then steps that explain it (Camburu et al. 2018)
 
 each with an end token. "?" opens steps and "#" an answer, so that whoever writes a prompt chooses the format. Unusual:
 the dots are part of the prompt, as only their number could help; and a post-hoc prompt up to its "?" is a question with

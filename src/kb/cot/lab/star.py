@@ -6,7 +6,7 @@ model, not the latest, is trained on what was kept, and the next round asks the 
 true steps, so that it can be counted what the filter cannot see: rationales that are kept with a right answer and wrong
 steps.
 
-A hinted question is a post-hoc prompt, "1011#1?", and the hint is not in what is trained on. A rationale made from a
+A hinted question is a post-hoc prompt, "1 0 1 1#1?", and the hint is not in what is trained on. A rationale made from a
 hint ends in no answer of its own, so it is kept if the model itself, given question and steps, answers as the hint did.
 
 Source: Zelikman et al. 2022, STaR, arXiv 2203.14465, section 3 and algorithm 1.

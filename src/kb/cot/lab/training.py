@@ -141,11 +141,11 @@ class Recipe:
     width: int = 64
     layers: int = 2
     heads: int = 4
-    batch: int = 64
-    learning_rate: float = 4e-3
+    batch: int = 16
+    learning_rate: float = 6e-3
     warmup: float = 0.1
     max_positions: int = 256
-    std: float = 0.04
+    std: float = 0.08
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "heads", "batch", "max_positions"):
