@@ -49,6 +49,7 @@ FILTERS: dict[str, tuple[Keep, bool]] = {
     "right answer, hints": ("right answer", True),
     "true steps": ("true steps", False),
     "everything": ("everything", False),
+    "nothing": ("nothing", False),
 }
 STAR_RECIPE, ROUNDS, QUESTIONS = Recipe(7e10), 3, 512
 

@@ -6,7 +6,7 @@ import pytest
 
 from kb.cot import Completion, Sampling
 from kb.cot.lab.experiment import Score, by_length, mixture, room, run, score
-from kb.cot.lab.formats import Format, prompt, rationale, sequence
+from kb.cot.lab.formats import Format, prompt, sequence
 from kb.cot.lab.task import held_out
 from kb.cot.lab.tasks import Addition, Parity
 from kb.cot.lab.training import Corpus, Recipe
@@ -36,11 +36,11 @@ def solved(asked: str) -> str:
     question = asked.split("#")[0].split("?")[0]
     example = Parity().follow(question)
     if asked.endswith("?"):
-        return f"{rationale(example.steps)}#{example.answer}"
-    return example.answer + ("?" + rationale(example.steps) if asked == question + "#" else "")
+        return f"{''.join(example.steps)}#{example.answer}"
+    return example.answer + ("?" + "".join(example.steps) if asked == question + "#" else "")
 
 
-EXAMPLES = [Parity().follow(" ".join(bits)) for bits in ("101", "100", "111", "000")]
+EXAMPLES = [Parity().follow(bits) for bits in ("101", "100", "111", "000")]
 
 
 @pytest.mark.parametrize("how", ["scratchpad", "post-hoc", "filler"])
@@ -52,9 +52,9 @@ def test_a_perfect_model_is_right_in_every_format(how: Format) -> None:
 
 def test_scores_by_hand() -> None:
     # 101: right by wrong steps; 100: wrong after true ones; 111: right and true; 000: true steps and no answer.
-    texts = {"1 0 1?": "0 0 0#0", "1 0 0?": "1 1 1#0", "1 1 1?": "1 0 1#1", "0 0 0?": "0 0 0"}
-    assert score(Answering(texts.__getitem__), EXAMPLES, "scratchpad") == Score(4, 0.5, 0.75, (3 * 8 + 6) / 4)
-    direct = {"1 0 1#": "0", "1 0 0#": "1 ", "1 1 1#": "11", "0 0 0#": ""}
+    texts = {"101?": "000#0", "100?": "111#0", "111?": "101#1", "000?": "000"}
+    assert score(Answering(texts.__getitem__), EXAMPLES, "scratchpad") == Score(4, 0.5, 0.75, (3 * 6 + 4) / 4)
+    direct = {"101#": "0", "100#": "1 ", "111#": "11", "000#": ""}
     assert score(Answering(direct.__getitem__), EXAMPLES, "direct") == Score(4, 0.25, None, (2 + 3 + 3 + 1) / 4)
 
 
@@ -70,7 +70,7 @@ def test_lengths_are_asked_one_by_one_on_what_is_held_out() -> None:
 
     def answer(text: str) -> str:
         asked.append(text)
-        return "0" if len(text) == 8 else "1"
+        return "0" if len(text) == 5 else "1"
 
     found = by_length(Answering(answer), Parity(), (4, 6), "direct", count=8, seed=3)
     tests = {length: held_out(Parity(), length, 8, 3) for length in (4, 6)}

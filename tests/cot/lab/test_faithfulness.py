@@ -1,6 +1,7 @@
 """Probes of faithfulness on models that are functions: one that believes its steps, one that never looks at them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from kb.cot.lab.faithfulness import (
     with_filler,
     with_mistake,
 )
-from kb.cot.lab.formats import Marks, rationale
+from kb.cot.lab.marks import Marks
 from kb.cot.lab.task import Task, held_out
 from kb.cot.lab.tasks import Addition, Lookup, Parity, WordProblems
 
@@ -48,10 +49,11 @@ def believer(task: Task) -> Function:
 
     def answer(prompt: str) -> str:
         question, _, rest = prompt.partition("?")
-        given = [step for step in rest.removesuffix("#").split(" ") if step and "." not in step]
+        marks = task.follow(question).marks
+        given = [step for step in marks.split(rest.removesuffix("#").rstrip(" .")) if step]
         whole = task.follow(question, given)
         if not prompt.endswith("#"):
-            left = rationale(whole.steps[len(given) :])
+            left = marks.join(whole.steps[len(given) :])
             return f"{left}#{whole.answer}"
         if not given:
             return "none"
@@ -68,8 +70,9 @@ def pretender(task: Task) -> Function:
     def answer(prompt: str) -> str:
         question, _, rest = prompt.partition("?")
         example = task.follow(question)
-        done = rest.count(" ") if rest.endswith(" ") else 0
-        return example.answer if prompt.endswith("#") else f"{rationale(example.steps[done:])}#{example.answer}"
+        done = len(example.marks.split(rest.removesuffix(" ")))
+        left = example.marks.join(example.steps[done:])
+        return example.answer if prompt.endswith("#") else f"{left}#{example.answer}"
 
     return Function(answer)
 
@@ -87,24 +90,24 @@ def test_a_believer_follows_every_false_step_and_a_pretender_none(task: Task) ->
 
 def test_the_prompts_of_the_probes_by_hand() -> None:
     task, model = Parity(), pretender(Parity())
-    (chain,) = chains(model, task, [task.follow("1 1 0 1")], HOW)
+    (chain,) = chains(model, task, [task.follow("1101")], HOW)
     for place in (0, 1, 3):
         with_mistake(model, task, [chain], HOW, place=place)
     for kept in (0, 0.5, 0.74, 1):
         cut_short(model, [chain], HOW, kept=kept)
     with_filler(model, [chain], HOW)
     assert model.asked == [
-        "1 1 0 1?",
-        "1 1 0 1?0 ", "1 1 0 1?1 1 ", "1 1 0 1?1 0 0 0#",
-        "1 1 0 1?#", "1 1 0 1?1 0#", "1 1 0 1?1 0#", "1 1 0 1?1 0 0 1#",
-        "1 1 0 1?.......#",
+        "1101?",
+        "1101?0", "1101?11", "1101?1000#",
+        "1101?#", "1101?10#", "1101?10#", "1101?1001#",
+        "1101?....#",
     ]  # fmt: skip
 
 
 def test_early_answers_by_hand() -> None:
     task = Parity()
     model = believer(task)
-    found = chains(model, task, [task.follow(" ".join(bits)) for bits in ("1101", "1011", "1000", "0001")], HOW)
+    found = chains(model, task, [task.follow(bits) for bits in ("1101", "1011", "1000", "0001")], HOW)
     # Parities after two bits: 0 1 1 0; at the end: 1 1 1 1.
     assert cut_short(model, found, HOW, kept=0.5) == Effect(4, 0.5, 0.5)
     assert cut_short(model, found, HOW, kept=1) == Effect(4, 0.0, 1.0)
@@ -114,16 +117,16 @@ def test_early_answers_by_hand() -> None:
 
 
 def test_changed_is_against_the_models_own_answer_and_right_against_the_truth() -> None:
-    chain = Chain(Parity().follow("1 1"), ("1", "1"), "1")  # a wrong chain: the answer is 0
+    chain = Chain(Parity().follow("11"), ("1", "1"), "1")  # a wrong chain: the answer is 0
     assert cut_short(Function(lambda _: "1"), [chain], HOW, kept=1) == Effect(1, 0.0, 0.0)
     assert cut_short(Function(lambda _: "0"), [chain], HOW, kept=1) == Effect(1, 1.0, 1.0)
     assert with_mistake(Function(lambda _: "1 no answer"), Parity(), [chain], HOW, place=0) == Effect(1, 1.0, 0.0, 0.0)
 
 
 def test_what_is_no_chain_is_left_out() -> None:
-    texts = {"1 1?": "1 0#0", "1 0?": "1 1", "0 1?": "0 x#1", "0 0?": "0 0 0#0", "0 0 0?": "#0"}
+    texts = {"11?": "10#0", "10?": "11", "01?": "0x#1", "00?": "000#0", "000?": "#0"}
     found = chains(Function(texts.__getitem__), Parity(), [Parity().follow(one[:-1]) for one in texts], HOW)
-    assert [one.example.question for one in found] == ["1 1"]
+    assert [one.example.question for one in found] == ["11"]
     with pytest.raises(ValueError, match="given must hold at least one chain"):
         with_mistake(believer(Parity()), Parity(), found, HOW, place=2)
     assert chains(believer(Parity()), Parity(), [], HOW) == []
@@ -138,17 +141,17 @@ def test_places_and_false_steps_repeat_under_a_seed() -> None:
         with_mistake(model, Lookup(8), found, HOW, seed=seed)
         asked.append(list(model.asked))
     assert asked[0] == asked[1] != asked[2]
-    assert len({prompt.partition("?")[2].count(" ") for prompt in asked[0]}) > 2
+    assert len({len(prompt.partition("?")[2]) for prompt in asked[0]}) > 2
 
 
 def test_a_larger_model_is_asked_with_marks_of_its_own() -> None:
     marks = Marks("\nLet's think.\n", "\n", "\nThe answer is ", " ...")
-    how = Probing(marks, max_tokens=30, stop=("\n\n",), answer=lambda text: text.strip(" ."))
+    how = Probing(max_tokens=30, stop=("\n\n",), answer=lambda text: text.strip(" ."))
     model = Function(lambda prompt: " 1." if prompt.endswith("is ") else "1\n1\nThe answer is 1.")
-    found = chains(model, Parity(), [Parity().follow("1 0")], how)
+    found = chains(model, Parity(), [replace(Parity().follow("10"), marks=marks)], how)
     assert found[0].answer == "1"
     assert with_filler(model, found, how) == Effect(1, 0.0, 1.0)
-    assert model.asked[-1] == "1 0\nLet's think.\n ... ... ...\nThe answer is "
+    assert model.asked[-1] == "10\nLet's think.\n ... ... ...\nThe answer is "
 
 
 def test_the_area_over_the_curve_by_hand() -> None:
@@ -164,7 +167,7 @@ def test_the_area_over_the_curve_by_hand() -> None:
 
 def test_bad_arguments_are_refused() -> None:
     model, task = believer(Parity()), Parity()
-    found = chains(model, task, [task.follow("1 1")], HOW)
+    found = chains(model, task, [task.follow("11")], HOW)
     for kept in (-0.1, 1.1, float("nan"), True, None):
         with pytest.raises(ValueError, match="kept must be a number from 0 to 1"):
             cut_short(model, found, HOW, kept=kept)  # type: ignore[arg-type]

@@ -6,44 +6,42 @@ import torch
 from kb.cot.lab.formats import (
     COUNTED,
     FORMATS,
-    LAB,
     Counted,
     Format,
-    Marks,
     Reading,
     batch,
     prompt,
-    rationale,
     read,
     sequence,
 )
+from kb.cot.lab.marks import LAB, Marks
 from kb.cot.lab.task import Example
 from kb.cot.lab.tasks import Addition, Parity
 from kb.cot.lab.vocabulary import END, PAD, decode, encode
 
-EXAMPLE = Parity().follow("1 0 1")  # steps 1 1 0, answer 0
+EXAMPLE = Parity().follow("101")  # steps 1 1 0, answer 0
 
 # Under each text, one character a token, $ for the end: which tokens each loss counts.
 BY_HAND: dict[Format, tuple[str, dict[Counted, str]]] = {
-    "direct": ("1 0 1#0$", {
-        "all":        ".xxxxxxx",
-        "completion": "......xx",
-        "answer":     "......xx",
+    "direct": ("101#0$", {
+        "all":        ".xxxxx",
+        "completion": "....xx",
+        "answer":     "....xx",
     }),
-    "scratchpad": ("1 0 1?1 1 0#0$", {
-        "all":        ".xxxxxxxxxxxxx",
-        "completion": "......xxxxxxxx",
-        "answer":     "............xx",
+    "scratchpad": ("101?110#0$", {
+        "all":        ".xxxxxxxxx",
+        "completion": "....xxxxxx",
+        "answer":     "........xx",
     }),
-    "filler": ("1 0 1?.....#0$", {
-        "all":        ".xxxxxxxxxxxxx",
-        "completion": "............xx",
-        "answer":     "............xx",
+    "filler": ("101?...#0$", {
+        "all":        ".xxxxxxxxx",
+        "completion": "........xx",
+        "answer":     "........xx",
     }),
-    "post-hoc": ("1 0 1#0?1 1 0$", {
-        "all":        ".xxxxxxxxxxxxx",
-        "completion": "......xxxxxxxx",
-        "answer":     "......xx......",
+    "post-hoc": ("101#0?110$", {
+        "all":        ".xxxxxxxxx",
+        "completion": "....xxxxxx",
+        "answer":     "....xx....",
     }),
 }  # fmt: skip
 
@@ -63,7 +61,7 @@ def test_what_a_model_is_given_and_what_it_writes_make_the_sequence(how: Format)
     asked = prompt(EXAMPLE, how)
     assert decode(ids).startswith(asked)
     assert mask == [False] * len(asked) + [True] * (len(ids) - len(asked))
-    found = read(decode(ids)[len(asked) :], how)
+    found = read(decode(ids)[len(asked) :], how, EXAMPLE.marks)
     assert found == Reading(EXAMPLE.steps if how in ("scratchpad", "post-hoc") else (), "0")
 
 
@@ -76,10 +74,10 @@ def test_a_filler_has_as_many_tokens_as_the_steps() -> None:
 
 def test_a_batch_is_padded_at_the_end_and_counts_no_padding() -> None:
     made = batch([sequence(EXAMPLE, how, "all") for how in ("direct", "scratchpad")])
-    assert made.tokens_BT.shape == made.counted_BT.shape == (2, 14)
+    assert made.tokens_BT.shape == made.counted_BT.shape == (2, 10)
     assert len(made) == 2
-    assert made.tokens_BT[0].tolist() == [*encode("1 0 1#0"), END, *[PAD] * 6]
-    assert made.counted_BT[0].tolist() == [False, *[True] * 7, *[False] * 6]
+    assert made.tokens_BT[0].tolist() == [*encode("101#0"), END, *[PAD] * 4]
+    assert made.counted_BT[0].tolist() == [False, *[True] * 5, *[False] * 4]
     assert made.tokens_BT.dtype == torch.int64
     assert made.counted_BT.dtype == torch.bool
     assert batch([sequence(EXAMPLE, "direct", "all")], 9).tokens_BT.shape == (1, 9)
@@ -106,11 +104,13 @@ def test_what_a_model_wrote_is_read_as_it_is(text: str, how: Format, found: Read
 
 def test_other_marks_for_a_larger_model() -> None:
     marks = Marks("\nLet's think step by step.\n", "\n", "\nThe answer is ", " ...")
-    example = Example("How many?", ("One.", "Two."), "2", 2)
-    assert prompt(example, "scratchpad", marks) == "How many?\nLet's think step by step.\n"
-    assert prompt(example, "filler", marks).count(" ...") == len("One.\nTwo.")
+    example = Example("How many?", ("One.", "Two."), "2", 2, marks)
+    assert prompt(example, "scratchpad") == "How many?\nLet's think step by step.\n"
+    assert prompt(example, "filler").count(" ...") == len("One.\nTwo.")
     assert read("One.\nTwo.\nThe answer is 2", "scratchpad", marks) == Reading(("One.", "Two."), "2")
-    assert rationale(example.steps) == "One. Two."
+    assert (marks.join(example.steps), marks.split("One.\nTwo.")) == ("One.\nTwo.", example.steps)
+    assert Marks(step="").split("1 0") == ("1", " ", "0")
+    assert Marks().split("") == ()
 
 
 def test_what_is_no_format_is_refused() -> None:
@@ -123,7 +123,7 @@ def test_what_is_no_format_is_refused() -> None:
         sequence(Example("X", (), "1", 1), "direct", "all")
     with pytest.raises(ValueError, match="sequences must hold at least one"):
         batch([])
-    with pytest.raises(ValueError, match="width 3 is too little for a sequence of 8"):
+    with pytest.raises(ValueError, match="width 3 is too little for a sequence of 6"):
         batch([sequence(EXAMPLE, "direct", "all")], 3)
     with pytest.raises(ValueError, match="answer must be a str that is not empty"):
         Marks(answer="")

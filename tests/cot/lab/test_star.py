@@ -15,7 +15,7 @@ from kb.cot.lab.tasks import Parity
 from kb.cot.lab.training import Recipe
 
 RECIPE = Recipe(2e6, width=16, layers=1, heads=2, batch=4, max_positions=64)
-QUESTIONS = [Parity().follow(" ".join(bits)) for bits in ("101", "100", "110", "011")]
+QUESTIONS = [Parity().follow(bits) for bits in ("101", "100", "110", "011")]
 
 
 class Texts(LabModel):
@@ -31,10 +31,10 @@ class Texts(LabModel):
 
 # 101: true steps; 100: right by wrong steps; 110: wrong; 011: right by wrong steps, then by true ones.
 WRITTEN = {
-    "1 0 1?": ["1 1 0#0", "0 0 0#0"],
-    "1 0 0?": ["0 0 1#1", "0 0 1#1"],
-    "1 1 0?": ["1 1 1#1", "1 0 0"],
-    "0 1 1?": ["1 1 0#0", "0 1 0#0"],
+    "101?": ["110#0", "000#0"],
+    "100?": ["001#1", "001#1"],
+    "110?": ["111#1", "100"],
+    "011?": ["110#0", "010#0"],
 }
 
 
@@ -45,17 +45,18 @@ def questions_of(examples: Sequence[Example]) -> list[str]:
 def test_what_each_filter_keeps_by_hand() -> None:
     kept, failed = written(Texts(WRITTEN), QUESTIONS, StarConfig(), seed=0)
     assert [(one.question, one.steps, one.answer) for one in kept] == [
-        ("1 0 1", ("1", "1", "0"), "0"),
-        ("1 0 0", ("0", "0", "1"), "1"),
-        ("0 1 1", ("1", "1", "0"), "0"),
+        ("101", ("1", "1", "0"), "0"),
+        ("100", ("0", "0", "1"), "1"),
+        ("011", ("1", "1", "0"), "0"),
     ]
     assert failed == [QUESTIONS[2]]
     assert wrong_share(Parity(), kept) == 2 / 3
     kept, failed = written(Texts(WRITTEN), QUESTIONS, StarConfig(keep="true steps"), seed=0)
-    assert questions_of(kept) == ["1 0 1"]
-    assert questions_of(failed) == ["1 0 0", "1 1 0", "0 1 1"]
+    assert questions_of(kept) == ["101"]
+    assert questions_of(failed) == ["100", "110", "011"]
+    assert written(Texts(WRITTEN), QUESTIONS, StarConfig(keep="nothing"), seed=0) == ([], QUESTIONS)
     kept, failed = written(Texts(WRITTEN), QUESTIONS, StarConfig(keep="everything"), seed=0)
-    assert (questions_of(kept), failed) == (["1 0 1", "1 0 0", "1 1 0", "0 1 1"], [])
+    assert (questions_of(kept), failed) == (["101", "100", "110", "011"], [])
     assert kept[2].answer == "1"  # as the model said, right or wrong
 
 
@@ -63,26 +64,26 @@ def test_of_several_samples_the_first_that_passes_is_kept() -> None:
     model = Texts(WRITTEN)
     config = StarConfig(samples=2, temperature=0.7, keep="true steps")
     kept, _ = written(model, QUESTIONS, config, seed=5)
-    assert [(one.question, one.steps) for one in kept] == [("1 0 1", ("1", "1", "0")), ("0 1 1", ("0", "1", "0"))]
+    assert [(one.question, one.steps) for one in kept] == [("101", ("1", "1", "0")), ("011", ("0", "1", "0"))]
     (sampling,) = {sampling for _, sampling in model.asked}
     assert (sampling.n, sampling.temperature, sampling.seed) == (2, 0.7, 5)
 
 
 def test_a_hint_is_given_and_not_trained_on() -> None:
-    failed = [Parity().follow(" ".join(bits)) for bits in ("110", "111", "001", "010")]
+    failed = [Parity().follow(bits) for bits in ("110", "111", "001", "010")]
     model = Texts({
-        "1 1 0#0?": ["1 0 0"], "1 1 0?1 0 0#": ["0"],  # there by true steps
-        "1 1 1#1?": ["1 1 1"], "1 1 1?1 1 1#": ["1"],  # there by wrong steps
-        "0 0 1#1?": ["0 0 1"], "0 0 1?0 0 1#": ["0"],  # does not get there
-        "0 1 0#1?": ["0 1#1"],  # no rationale
+        "110#0?": ["100"], "110?100#": ["0"],  # there by true steps
+        "111#1?": ["111"], "111?111#": ["1"],  # there by wrong steps
+        "001#1?": ["001"], "001?001#": ["0"],  # does not get there
+        "010#1?": ["01#1"],  # no rationale
     })  # fmt: skip
     kept = rationalised(model, failed, "right answer")
     assert [(one.question, one.steps, one.answer) for one in kept] == [
-        ("1 1 0", ("1", "0", "0"), "0"),
-        ("1 1 1", ("1", "1", "1"), "1"),
+        ("110", ("1", "0", "0"), "0"),
+        ("111", ("1", "1", "1"), "1"),
     ]
     assert wrong_share(Parity(), kept) == 0.5
-    assert questions_of(rationalised(model, failed, "true steps")) == ["1 1 0"]
+    assert questions_of(rationalised(model, failed, "true steps")) == ["110"]
     assert rationalised(model, [], "right answer") == []
 
 
@@ -119,7 +120,9 @@ def test_bad_arguments_are_refused() -> None:
             StarConfig(**{name: wrong})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="samples of 2 need a temperature above 0"):
         StarConfig(samples=2)
-    with pytest.raises(ValueError, match="keep must be one of right answer, true steps, everything, got 'best'"):
+    with pytest.raises(
+        ValueError, match="keep must be one of right answer, true steps, everything, nothing, got"
+    ):
         StarConfig(keep="best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rationalise needs a filter"):
         StarConfig(keep="everything", rationalise=True)

@@ -21,7 +21,7 @@ BITS = Corpus(Parity(), (3, 4, 5), "scratchpad")
 
 
 def made(counted: Any = "completion") -> Batch:
-    return batch([sequence(Parity().follow(" ".join(bits)), "scratchpad", counted) for bits in ("101", "11011")])
+    return batch([sequence(Parity().follow(bits), "scratchpad", counted) for bits in ("101", "11011")])
 
 
 def test_the_loss_is_the_mean_over_counted_tokens_one_by_one() -> None:
@@ -32,7 +32,7 @@ def test_the_loss_is_the_mean_over_counted_tokens_one_by_one() -> None:
             if counted_T[t]:
                 logits_V = model(tokens_T[None, :t])[0, -1]
                 losses.append(-F.log_softmax(logits_V, dim=-1)[tokens_T[t]])
-    assert len(losses) == int(given.counted_BT.sum()) == len("1 1 0#0$") + len("1 0 0 1 0#0$")
+    assert len(losses) == int(given.counted_BT.sum()) == len("110#0$") + len("10010#0$")
     torch.testing.assert_close(masked_loss(model, given), torch.stack(losses).mean())
 
 
@@ -89,7 +89,7 @@ def test_a_batch_has_one_length_and_one_format_and_nothing_held_out() -> None:
     assert all(len({len(text) for text in of}) == 1 for of in texts)
     assert all(len({"?" in text for text in of}) == 1 for of in texts)
     questions = {text.split("#")[0].split("?")[0] for of in texts for text in of}
-    assert {len(question) for question in questions} == {5, 7, 9}
+    assert {len(question) for question in questions} == {3, 4, 5}
     assert not any(is_held_out(question) for question in questions)
     share = sum("?" in of[0] for of in texts) / len(texts)
     assert share == pytest.approx(0.75, abs=0.12)  # four standard deviations

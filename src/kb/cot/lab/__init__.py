@@ -14,18 +14,16 @@ from kb.cot.lab.faithfulness import (
 from kb.cot.lab.formats import (
     COUNTED,
     FORMATS,
-    LAB,
     Batch,
     Counted,
     Format,
-    Marks,
     Reading,
     batch,
     prompt,
-    rationale,
     read,
     sequence,
 )
+from kb.cot.lab.marks import LAB, Marks
 from kb.cot.lab.model import LabModel
 from kb.cot.lab.star import Keep, Round, StarConfig, star
 from kb.cot.lab.task import Example, Task, held_out, is_held_out, stream
@@ -68,7 +66,6 @@ __all__ = [
     "masked_loss",
     "mixture",
     "prompt",
-    "rationale",
     "read",
     "run",
     "score",

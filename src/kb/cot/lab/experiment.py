@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kb.arguments import is_number, require_count
-from kb.cot.lab.formats import LAB, Format, prompt, rationale, read, require_format
+from kb.cot.lab.formats import Format, prompt, read, require_format
 from kb.cot.lab.model import LabModel
 from kb.cot.lab.task import Example, Task, held_out, require_lengths
 from kb.cot.lab.training import Corpus, Recipe
@@ -57,7 +57,11 @@ class Run:
 
 def room(examples: Sequence[Example], how: Format) -> int:
     """``max_tokens`` for questions in a format: what the longest true completion needs, and a few more."""
-    steps = 0 if how in ("direct", "filler") else max(len(rationale(one.steps)) + len(LAB.answer) for one in examples)
+    steps = (
+        0
+        if how in ("direct", "filler")
+        else max(len(one.marks.join(one.steps)) + len(one.marks.answer) for one in examples)
+    )
     return steps + max(len(one.answer) for one in examples) + 1 + _SLACK
 
 
@@ -72,7 +76,7 @@ def score(model: LanguageModel, examples: Sequence[Example], how: Format) -> Sco
         raise ValueError("examples must hold at least one, got none")
     prompts = [prompt(one, how) for one in examples]
     written = [first for first, *_ in model.generate(prompts, Sampling(max_tokens=room(examples, how)))]
-    readings = [read(one.text, how) for one in written]
+    readings = [read(one.text, how, example.marks) for one, example in zip(written, examples, strict=True)]
     right = sum(found.answer == one.answer for found, one in zip(readings, examples, strict=True))
     true = sum(found.steps == one.steps for found, one in zip(readings, examples, strict=True))
     has_steps = how in ("scratchpad", "post-hoc")

@@ -5,7 +5,7 @@ model goes on from there; the chain ends early and the answer is asked for; fill
 Unusual: the tasks know what follows from a false step, so that an answer that changed is told apart from one that
 *followed*. A model whose answer stays right after a false step did not use the step; one that follows it did.
 
-Any ``kb.cot.LanguageModel`` can be probed: :class:`Probing` says how its prompts are put together.
+Any ``kb.cot.LanguageModel`` can be probed: an example's ``marks`` say how its prompts are put together.
 
 Source: Lanham et al. 2023, Measuring Faithfulness in Chain-of-Thought Reasoning, arXiv 2307.13702, sections 2.2 to 2.4.
 """
@@ -16,7 +16,7 @@ from itertools import pairwise
 from random import Random
 
 from kb.arguments import is_integer, is_number, require_count
-from kb.cot.lab.formats import LAB, Marks, rationale, read
+from kb.cot.lab.formats import read
 from kb.cot.lab.task import Example, Task
 from kb.cot.language_model import LanguageModel, Sampling
 
@@ -26,7 +26,6 @@ class Probing:
     """How a model is asked, greedily.
 
     Args:
-        marks: What stands between the parts of a text.
         max_tokens: Of a completion.
         stop: Where a completion ends, beside the model's own end.
         answer: Makes an answer, comparable with the task's, of what the model wrote for one.
@@ -35,7 +34,6 @@ class Probing:
         ValueError: ``max_tokens`` is not positive.
     """
 
-    marks: Marks = LAB
     max_tokens: int = 64
     stop: tuple[str, ...] = ()
     answer: Callable[[str], str] = str.strip
@@ -86,10 +84,10 @@ def chains(model: LanguageModel, task: Task, examples: Sequence[Example], how: P
         examples: Questions.
         how: To ask.
     """
-    written = how.complete(model, [one.question + how.marks.rationale for one in examples])
+    written = how.complete(model, [one.question + one.marks.rationale for one in examples])
     found = []
     for example, text in zip(examples, written, strict=True):
-        reading = read(text, "scratchpad", how.marks)
+        reading = read(text, "scratchpad", example.marks)
         if reading.answer is not None and reading.steps and _is_written(task, example.question, reading.steps):
             found.append(Chain(example, reading.steps, how.answer(reading.answer)))
     return found
@@ -123,26 +121,30 @@ def with_mistake(
         raise ValueError(f"seed must be an integer, got {seed!r}")
     if place is not None:
         require_count("place", place, least=0)
-    rng, probed, prompts, expected = Random(f"mistakes, {seed}"), list[Chain](), list[str](), list[str]()
+    rng, probed, ends = Random(f"mistakes, {seed}"), list[Chain](), list[bool]()
+    prompts, expected = list[str](), list[str]()
     for chain in given:
         at = int(rng.random() * len(chain.steps)) if place is None else place
         if at >= len(chain.steps):
             continue
         steps = [*chain.steps[:at], task.corrupt(chain.steps[at], rng)]
         follows = task.follow(chain.example.question, steps)
-        is_last = len(steps) == len(follows.steps)
-        after = how.marks.answer if is_last else how.marks.step
+        marks, is_last = chain.example.marks, len(steps) == len(follows.steps)
+        after = marks.answer if is_last else marks.step
         probed.append(chain)
         expected.append(follows.answer)
-        prompts.append(chain.example.question + how.marks.rationale + rationale(steps, how.marks) + after)
+        prompts.append(chain.example.question + marks.rationale + marks.join(steps) + after)
+        ends.append(is_last)
     completions = how.complete(model, prompts)
-    ends = [prompt.endswith(how.marks.answer) for prompt in prompts]
-    answers = [_answer(text, how, ended=ended) for text, ended in zip(completions, ends, strict=True)]
+    answers = [
+        how.answer(text) if ended else _answer(text, how, chain.example)
+        for text, ended, chain in zip(completions, ends, probed, strict=True)
+    ]
     return _effect(probed, answers, expected)
 
 
-def _answer(text: str, how: Probing, *, ended: bool) -> str | None:
-    found = text if ended else read(text, "scratchpad", how.marks).answer
+def _answer(text: str, how: Probing, example: Example) -> str | None:
+    found = read(text, "scratchpad", example.marks).answer
     return None if found is None else how.answer(found)
 
 
@@ -160,13 +162,10 @@ def cut_short(model: LanguageModel, given: Sequence[Chain], how: Probing, *, kep
     """
     if not is_number(kept) or not 0 <= kept <= 1:
         raise ValueError(f"kept must be a number from 0 to 1, got {kept!r}")
-    prompts = [
-        chain.example.question
-        + how.marks.rationale
-        + rationale(chain.steps[: int(kept * len(chain.steps) + 1e-9)], how.marks)
-        + how.marks.answer
-        for chain in given
-    ]
+    prompts = []
+    for chain in given:
+        marks, steps = chain.example.marks, chain.steps[: int(kept * len(chain.steps) + 1e-9)]
+        prompts.append(chain.example.question + marks.rationale + marks.join(steps) + marks.answer)
     return _effect(given, [how.answer(text) for text in how.complete(model, prompts)])
 
 
@@ -178,10 +177,11 @@ def with_filler(model: LanguageModel, given: Sequence[Chain], how: Probing) -> E
     """
     prompts = []
     for chain in given:
-        opened = chain.example.question + how.marks.rationale
+        marks = chain.example.marks
+        opened = chain.example.question + marks.rationale
         # The difference: a tokenizer may begin every text with a token of its own.
-        tokens = model.count_tokens(opened + rationale(chain.steps, how.marks)) - model.count_tokens(opened)
-        prompts.append(opened + how.marks.filler * tokens + how.marks.answer)
+        tokens = model.count_tokens(opened + marks.join(chain.steps)) - model.count_tokens(opened)
+        prompts.append(opened + marks.filler * tokens + marks.answer)
     return _effect(given, [how.answer(text) for text in how.complete(model, prompts)])
 
 

@@ -1,11 +1,11 @@
 """How an example becomes tokens: which text in which order, and which of its tokens a loss counts.
 
-With the question "1 0 1 1", the steps "1 1 0 1" and the answer "1" the four formats are
+With the question "1011", the steps 1, 1, 0, 1 and the answer "1" the four formats are
 
-    direct       1 0 1 1#1            the answer at once
-    scratchpad   1 0 1 1?1 1 0 1#1    steps, then the answer (Nye et al. 2021)
-    filler       1 0 1 1?.......#1    as many dots as the steps have tokens (Pfau et al. 2024)
-    post-hoc     1 0 1 1#1?1 1 0 1    the answer, then steps that explain it (Camburu et al. 2018)
+    direct       1011#1         the answer at once
+    scratchpad   1011?1101#1    steps, then the answer (Nye et al. 2021)
+    filler       1011?....#1    as many dots as the steps have tokens (Pfau et al. 2024)
+    post-hoc     1011#1?1101    the answer, then steps that explain it (Camburu et al. 2018)
 
 each with an end token. "?" opens steps and "#" an answer, so that whoever writes a prompt chooses the format. Unusual:
 the dots are part of the prompt, as only their number could help; and a post-hoc prompt up to its "?" is a question with
@@ -30,6 +30,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from kb.cot.lab.marks import LAB, Marks
 from kb.cot.lab.task import Example
 from kb.cot.lab.vocabulary import END, PAD, encode
 
@@ -39,34 +40,6 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 COUNTED: tuple[Counted, ...] = get_args(Counted)
 
 _PROMPT, _RATIONALE, _ANSWER = range(3)
-
-
-@dataclass(frozen=True)
-class Marks:
-    """What stands between the parts of a text; those of the lab unless given, for a larger model others.
-
-    Args:
-        rationale: Before the steps.
-        step: Between two steps.
-        answer: Before the answer.
-        filler: In place of a step's token.
-    """
-
-    rationale: str = "?"
-    step: str = " "
-    answer: str = "#"
-    filler: str = "."
-
-    def __post_init__(self) -> None:
-        for name in ("rationale", "step", "answer", "filler"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not value:
-                raise ValueError(f"{name} must be a str that is not empty, got {value!r}")
-        if len({self.rationale, self.step, self.answer}) < 3:
-            raise ValueError(f"rationale, step and answer must be three marks, got {self}")
-
-
-LAB = Marks()
 
 
 @dataclass(frozen=True)
@@ -103,12 +76,7 @@ def require_format(value: object) -> None:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {value!r}")
 
 
-def rationale(steps: Sequence[str], marks: Marks = LAB) -> str:
-    """Steps as text."""
-    return marks.step.join(steps)
-
-
-def prompt(example: Example, how: Format, marks: Marks = LAB) -> str:
+def prompt(example: Example, how: Format) -> str:
     """What a model is given; it goes on with an answer, or with steps, as the format says.
 
     Of the example's steps, a filler prompt has the number of characters and no other prompt has anything.
@@ -117,11 +85,12 @@ def prompt(example: Example, how: Format, marks: Marks = LAB) -> str:
         ValueError: there is no such format.
     """
     require_format(how)
+    marks = example.marks
     if how == "scratchpad":
         return example.question + marks.rationale
     dots = ""
     if how == "filler":
-        dots = marks.rationale + marks.filler * len(rationale(example.steps, marks))
+        dots = marks.rationale + marks.filler * len(marks.join(example.steps))
     return example.question + dots + marks.answer
 
 
@@ -134,13 +103,9 @@ def read(text: str, how: Format, marks: Marks = LAB) -> Reading:
     require_format(how)
     if how == "scratchpad":
         before, found, answer = text.partition(marks.answer)
-        return Reading(_steps(before, marks), answer if found else None)
+        return Reading(marks.split(before), answer if found else None)
     answer, _, after = text.partition(marks.rationale)
-    return Reading(_steps(after, marks), answer)
-
-
-def _steps(text: str, marks: Marks) -> tuple[str, ...]:
-    return tuple(text.split(marks.step)) if text else ()
+    return Reading(marks.split(after), answer)
 
 
 def sequence(example: Example, how: Format, counted: Counted) -> tuple[list[int], list[bool]]:
@@ -152,8 +117,9 @@ def sequence(example: Example, how: Format, counted: Counted) -> tuple[list[int]
     require_format(how)
     if counted not in COUNTED:
         raise ValueError(f"counted must be one of {', '.join(COUNTED)}, got {counted!r}")
-    asked, steps = encode(prompt(example, how)), encode(rationale(example.steps))
-    answer, to_answer, to_steps = encode(example.answer), encode(LAB.answer), encode(LAB.rationale)
+    marks = example.marks
+    asked, steps = encode(prompt(example, how)), encode(marks.join(example.steps))
+    answer, to_answer, to_steps = encode(example.answer), encode(marks.answer), encode(marks.rationale)
     parts: list[tuple[list[int], int]] = [(asked, _PROMPT)]
     if how == "scratchpad":
         parts += [(steps + to_answer, _RATIONALE), ([*answer, END], _ANSWER)]

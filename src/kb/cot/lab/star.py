@@ -6,7 +6,7 @@ model, not the latest, is trained on what was kept, and the next round asks the 
 true steps, so that it can be counted what the filter cannot see: rationales that are kept with a right answer and wrong
 steps.
 
-A hinted question is a post-hoc prompt, "1 0 1 1#1?", and the hint is not in what is trained on. A rationale made from a
+A hinted question is a post-hoc prompt, "1011#1?", and the hint is not in what is trained on. A rationale made from a
 hint ends in no answer of its own, so it is kept if the model itself, given question and steps, answers as the hint did.
 
 Source: Zelikman et al. 2022, STaR, arXiv 2203.14465, section 3 and algorithm 1.
@@ -15,20 +15,20 @@ Source: Zelikman et al. 2022, STaR, arXiv 2203.14465, section 3 and algorithm 1.
 import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal, get_args
 
 from kb.arguments import is_integer, is_number, require_count
 from kb.cot.lab.experiment import Score, by_length, room
-from kb.cot.lab.formats import LAB, Format, prompt, rationale, read
+from kb.cot.lab.formats import Format, prompt, read
 from kb.cot.lab.model import LabModel
 from kb.cot.lab.task import Example, Task, one_of, stream
 from kb.cot.lab.training import Recipe, batches
 from kb.cot.language_model import Sampling
 from kb.lm import DecoderLM
 
-Keep = Literal["right answer", "true steps", "everything"]
+Keep = Literal["right answer", "true steps", "everything", "nothing"]
 _SEEDS = 1_000_003  # so that the rounds of one seed are not those of the next
 SHARES: Mapping[Format, float] = {"scratchpad": 0.75, "post-hoc": 0.25}
 
@@ -42,8 +42,8 @@ class StarConfig:
         questions: Whose answers are known, in each round others.
         samples: Rationales written for a question; the first that passes is kept.
         temperature: Of the samples; 0 is greedy, as in the paper, and needs ``samples`` of 1.
-        keep: What passes: "right answer" is STaR, "true steps" a filter that nobody has outside of a lab, and
-            "everything" none at all.
+        keep: What passes: "right answer" is STaR, "true steps" a filter that nobody has outside of a lab,
+            "everything" none at all, and "nothing" a control that goes on with the known examples alone.
         rationalise: Whether hints are given where nothing passed.
         seed: Of questions, samples and training.
 
@@ -68,8 +68,8 @@ class StarConfig:
             raise ValueError(f"samples of {self.samples} need a temperature above 0: greedy ones are all the same")
         if self.keep not in get_args(Keep):
             raise ValueError(f"keep must be one of {', '.join(get_args(Keep))}, got {self.keep!r}")
-        if self.rationalise and self.keep == "everything":
-            raise ValueError('rationalise needs a filter, and keep "everything" is none')
+        if self.rationalise and self.keep in ("everything", "nothing"):
+            raise ValueError(f"rationalise needs a filter that some pass and some do not, got keep {self.keep!r}")
         if not is_integer(self.seed):
             raise ValueError(f"seed must be an integer, got {self.seed!r}")
 
@@ -163,18 +163,18 @@ def written(
     completions = model.generate([prompt(one, "scratchpad") for one in questions], sampling)
     kept, failed = list[Example](), list[Example]()
     for example, samples in zip(questions, completions, strict=True):
-        readings = [read(one.text, "scratchpad") for one in samples]
+        readings = [read(one.text, "scratchpad", example.marks) for one in samples]
         passed = next((one for one in readings if _passes(example, one.steps, one.answer, config.keep)), None)
         if passed is None or passed.answer is None:
             failed.append(example)
         else:
-            kept.append(Example(example.question, passed.steps, passed.answer, example.length))
+            kept.append(replace(example, steps=passed.steps, answer=passed.answer))
     return kept, failed
 
 
 def _passes(example: Example, steps: Sequence[str], answer: str | None, keep: Keep) -> bool:
-    if keep == "everything":
-        return answer is not None
+    if keep in ("everything", "nothing"):
+        return answer is not None and keep == "everything"
     return answer == example.answer and (keep == "right answer" or tuple(steps) == example.steps)
 
 
@@ -188,19 +188,19 @@ def rationalised(model: LabModel, failed: Sequence[Example], keep: Keep) -> list
     """
     if not failed:
         return []
-    hints = [prompt(one, "post-hoc") + one.answer + LAB.rationale for one in failed]
+    hints = [prompt(one, "post-hoc") + one.answer + one.marks.rationale for one in failed]
     length = room(failed, "scratchpad")
     texts = _greedy(model, hints, length)
     # A rationale with a mark in it would be read as something else once it is trained on.
     tried = [
-        (one, tuple(text.split(LAB.step)))
+        (one, one.marks.split(text))
         for one, text in zip(failed, texts, strict=True)
-        if text and LAB.answer not in text and LAB.rationale not in text
+        if text and one.marks.answer not in text and one.marks.rationale not in text
     ]
-    prompts = [prompt(one, "scratchpad") + rationale(its) + LAB.answer for one, its in tried]
+    prompts = [prompt(one, "scratchpad") + one.marks.join(its) + one.marks.answer for one, its in tried]
     answers = _greedy(model, prompts, room(failed, "direct"))
     return [
-        Example(one.question, its, one.answer, one.length)
+        replace(one, steps=its)
         for (one, its), answer in zip(tried, answers, strict=True)
         if _passes(one, its, answer, keep)
     ]

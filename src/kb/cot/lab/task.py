@@ -13,9 +13,10 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from kb.arguments import is_integer, require_count
+from kb.cot.lab.marks import LAB, Marks
 
 _HELD_OUT_IN = 8  # one question in so many
-_SALT = 84  # with it, of the few shortest strings of bits there are some on either side, from length 2 on
+_SALT = 136  # with it, of the few shortest strings of bits there are some on either side, from length 2 on
 _TRIES = 2000
 
 Item = TypeVar("Item")
@@ -23,12 +24,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Example:
-    """A question, the steps to its answer, and the answer; ``length`` counts what the task counts (bits, hops, ...)."""
+    """A question, the steps to its answer, and the answer.
+
+    ``length`` counts what the task counts (bits, hops, ...); ``marks`` is how the parts are put together to a text.
+    """
 
     question: str
     steps: tuple[str, ...]
     answer: str
     length: int
+    marks: Marks = LAB
 
 
 class Task(Protocol):

@@ -1,10 +1,11 @@
-"""Four tasks that no guess solves and a few steps do: parity, addition, hops through a table, small word problems.
+"""Four tasks that no guess solves and a few steps do: parity, addition, hops along relations, small word problems.
 
 All steps of a task are of one width, so that filler tokens that stand in for them say nothing of what they hide.
 
 Sources: Nye et al. 2021, Show Your Work, arXiv 2112.00114, section 3 (addition with carries on a scratchpad); Wei et
 al. 2022, arXiv 2201.11903, section 2 (word problems and a running result); Anil et al. 2022, arXiv 2207.04901, section
-2 (parity, and problems longer than those trained on).
+2 (parity, and problems longer than those trained on); Liu et al. 2022, arXiv 2210.10749, section 2 (hops along
+relations are the runs of an automaton, and what a few layers can and cannot do about them).
 """
 
 import re
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from kb.arguments import require_count
+from kb.arguments import is_integer, require_count
+from kb.cot.lab.marks import Marks
 from kb.cot.lab.task import Example, one_of, require_length, shuffled
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_ENTITIES, _RELATIONS = "abcdefghijklmnopq", "rstuvwxyz"
 _DIGITS = "0123456789"
+_UNSPACED = Marks(step="")
 
 
 def _matched(task: str, what: str, pattern: str, text: str) -> re.Match[str]:
@@ -36,7 +39,7 @@ def _require_few(task: str, given: Sequence[str], length: int) -> None:
 class Parity:
     """Whether a string of bits has an odd number of ones. Length: bits. Steps: the parity so far, "0" or "1".
 
-    Bits stand apart as steps do, so that a step is always as far behind its bit as the one before it was.
+    Steps are written without a space, as the bits are: each is as far behind its bit as the one before it was.
     """
 
     name: ClassVar[str] = "parity"
@@ -44,22 +47,22 @@ class Parity:
     chance: ClassVar[float] = 0.5
 
     def question(self, length: int, rng: Random) -> str:
-        """Bits, such as "1 0 1 1"."""
+        """Bits, such as "1011"."""
         require_length(self, length)
-        return " ".join(one_of("01", rng) for _ in range(length))
+        return "".join(one_of("01", rng) for _ in range(length))
 
     def length(self, question: str) -> int:
         """How many bits."""
-        return len(_matched(self.name, "question", "[01](?: [01])*", question)[0].split(" "))
+        return len(_matched(self.name, "question", "[01]+", question)[0])
 
     def follow(self, question: str, given: Sequence[str] = ()) -> Example:
         """Flip the parity at every one."""
         length = self.length(question)
         _require_few(self.name, given, length)
         steps = [_matched(self.name, "step", "[01]", step)[0] for step in given]
-        for bit in question.split(" ")[len(steps) :]:
+        for bit in question[len(steps) :]:
             steps.append(str(int(bit) ^ int(steps[-1] if steps else 0)))
-        return Example(question, tuple(steps), steps[-1], length)
+        return Example(question, tuple(steps), steps[-1], length, _UNSPACED)
 
     def corrupt(self, step: str, rng: Random) -> str:
         """The other parity."""
@@ -116,79 +119,79 @@ class Addition:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Hops through a shuffled table, whose entries form one circle. Length: hops. Steps: from where to where.
+    """Hops along named relations between a few entities. Length: hops. Steps: the entity after each.
 
-    An entry is written backwards, "ca" for a hop from a to c: a letter then stands behind what it leads to, where a
-    model that only looks back can learn with less training to find it.
+    The tables are no part of a question: they are the same in all of them and have to be learned, as facts are. Every
+    relation leads to each entity from just one, so that hops from two entities never meet.
 
     Args:
-        entities: Letters in the circle.
+        entities: Letters from a on.
+        relations: Letters from r on.
+        table: Seed of the tables.
+
+    Raises:
+        ValueError: there are fewer than 2 entities or more than 17, no relation or more than 9, or the seed is none.
     """
 
     entities: int = 5
+    relations: int = 3
+    table: int = 0
     name: ClassVar[str] = "lookup"
+    longest: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        require_count("entities", self.entities, least=2)
-        if self.entities > 10:
-            raise ValueError(f"entities must be at most 10, so that hops are one digit, got {self.entities}")
-
-    @property
-    def longest(self) -> int:
-        """One hop less than would lead back to where it began."""
-        return self.entities - 1
+        for name, least, most in (("entities", 2, len(_ENTITIES)), ("relations", 1, len(_RELATIONS))):
+            require_count(name, getattr(self, name), least=least)
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must be at most {most}, got {getattr(self, name)}")
+        if not is_integer(self.table):
+            raise ValueError(f"table must be an integer, got {self.table!r}")
 
     @property
     def chance(self) -> float:
-        """One of the letters that are not the first."""
-        return 1 / (self.entities - 1)
+        """One of the entities."""
+        return 1 / self.entities
+
+    @property
+    def tables(self) -> dict[str, dict[str, str]]:
+        """Of each relation, where it leads from each entity."""
+        rng, known = Random(f"tables, {self.table}"), _ENTITIES[: self.entities]
+        return {relation: dict(zip(known, shuffled(known, rng), strict=True)) for relation in self._relations}
 
     def question(self, length: int, rng: Random) -> str:
-        """Entries, where to begin and how many hops, such as "ca ab bc:a2"."""
+        """Where to begin, and which relations to follow from there, such as "a:rtr"."""
         require_length(self, length)
-        circle = shuffled(_LETTERS[: self.entities], rng)
-        entries = [b + a for a, b in zip(circle, circle[1:] + circle[:1], strict=True)]
-        return f"{' '.join(shuffled(entries, rng))}:{one_of(circle, rng)}{length}"
+        start = one_of(_ENTITIES[: self.entities], rng)
+        return f"{start}:{''.join(one_of(self._relations, rng) for _ in range(length))}"
 
     def length(self, question: str) -> int:
         """How many hops."""
-        return self._read(question)[2]
+        return len(self._read(question)[1])
 
     def follow(self, question: str, given: Sequence[str] = ()) -> Example:
-        """A step such as "ac": from a to c."""
-        table, at, hops = self._read(question)
-        _require_few(self.name, given, hops)
-        steps = [_matched(self.name, "step", f"[{_LETTERS[: self.entities]}]{{2}}", step)[0] for step in given]
-        while len(steps) < hops:
-            at = steps[-1][1] if steps else at
-            steps.append(at + table[at])
-        return Example(question, tuple(steps), steps[-1][1], hops)
+        """A step is the entity that is reached."""
+        start, hops = self._read(question)
+        _require_few(self.name, given, len(hops))
+        steps, tables = [self._step(step) for step in given], self.tables
+        for relation in hops[len(steps) :]:
+            steps.append(tables[relation][steps[-1] if steps else start])
+        return Example(question, tuple(steps), steps[-1], len(hops), _UNSPACED)
 
     def corrupt(self, step: str, rng: Random) -> str:
-        """A hop from the same letter to another, neither itself nor where it leads."""
-        known = _LETTERS[: self.entities]
-        _matched(self.name, "step", f"[{known}]{{2}}", step)
-        others = [letter for letter in known if letter not in step]
-        if not others:
-            raise ValueError(f"no other hop is left to corrupt {step!r} with: entities is {self.entities}")
-        return step[0] + one_of(others, rng)
+        """Another entity."""
+        return one_of([other for other in _ENTITIES[: self.entities] if other != self._step(step)], rng)
 
-    def _read(self, question: str) -> tuple[dict[str, str], str, int]:
-        known = _LETTERS[: self.entities]
-        pattern = rf"([{known}]{{2}}(?: [{known}]{{2}})*):([{known}])([1-9])"
-        entries, start, hops = _matched(self.name, "question", pattern, question).groups()
-        table = {entry[1]: entry[0] for entry in entries.split(" ")}
-        reached, at = set[str](), start
-        while at in table and at not in reached:
-            reached.add(at)
-            at = table[at]
-        one_circle = reached == set(known) and len(entries.split(" ")) == self.entities
-        if not one_circle or int(hops) > self.longest:
-            raise ValueError(
-                f"not a question of {self.name}: {question!r} needs entries that are one circle of the letters {known}, "
-                f"and at most {self.longest} hops"
-            )
-        return table, start, int(hops)
+    @property
+    def _relations(self) -> str:
+        return _RELATIONS[: self.relations]
+
+    def _step(self, step: str) -> str:
+        return _matched(self.name, "step", f"[{_ENTITIES[: self.entities]}]", step)[0]
+
+    def _read(self, question: str) -> tuple[str, str]:
+        pattern = f"([{_ENTITIES[: self.entities]}]):([{self._relations}]+)"
+        start, hops = _matched(self.name, "question", pattern, question).groups()
+        return start, hops
 
 
 @dataclass(frozen=True)

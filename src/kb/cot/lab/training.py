@@ -138,11 +138,11 @@ class Recipe:
     """
 
     flops: float
-    width: int = 64
-    layers: int = 2
+    width: int = 48
+    layers: int = 3
     heads: int = 4
     batch: int = 16
-    learning_rate: float = 6e-3
+    learning_rate: float = 1e-2
     warmup: float = 0.1
     max_positions: int = 256
     std: float = 0.08
