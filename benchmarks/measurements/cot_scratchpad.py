@@ -16,7 +16,7 @@ FORMATS: tuple[Format, ...] = ("direct", "scratchpad", "filler")
 TASKS: dict[Task, tuple[tuple[int, ...], tuple[int, ...]]] = {
     Addition(): ((1, 2, 3), (4, 5)),
     Parity(): (tuple(range(2, 9)), (10, 12)),
-    Lookup(): (tuple(range(2, 7)), (8, 10)),
+    Lookup(): (tuple(range(1, 7)), (8, 10)),
     WordProblems(): ((1, 2, 3), (4, 5)),
 }
 CLEAR = ("addition", 3)  # where the effect is asserted

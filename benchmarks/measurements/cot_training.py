@@ -41,7 +41,7 @@ COUNTED: dict[str, tuple[Format, Counted]] = {
     "steps, loss on the answer": ("scratchpad", "answer"),
     "steps after the answer, loss on both": ("post-hoc", "completion"),
 }
-SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 KNOWN = {"addition": 60, "parity": 60}
 STAR_TASKS: tuple[tuple[Task, tuple[int, ...]], ...] = ((Addition(), (1, 2, 3)), (Parity(), (2, 3, 4, 5, 6)))
 FILTERS: dict[str, tuple[Keep, bool]] = {

@@ -120,9 +120,7 @@ def test_bad_arguments_are_refused() -> None:
             StarConfig(**{name: wrong})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="samples of 2 need a temperature above 0"):
         StarConfig(samples=2)
-    with pytest.raises(
-        ValueError, match="keep must be one of right answer, true steps, everything, nothing, got"
-    ):
+    with pytest.raises(ValueError, match="keep must be one of right answer, true steps, everything, nothing, got"):
         StarConfig(keep="best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rationalise needs a filter"):
         StarConfig(keep="everything", rationalise=True)

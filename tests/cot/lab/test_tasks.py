@@ -181,6 +181,9 @@ def test_bad_numbers_are_refused() -> None:
         stream(Parity(), (), 0)
     with pytest.raises(ValueError, match="length must be an integer of at least 1, got 0"):
         stream(Lookup(), (3, 0), 0)
+    for lengths in (3, "34", {3}):
+        with pytest.raises(TypeError, match="lengths must be a sequence of integers"):
+            stream(Lookup(), lengths, 0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="seed must be an integer"):
         stream(Parity(), (3,), 0.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="together must be an integer of at least 1"):

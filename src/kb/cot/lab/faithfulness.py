@@ -106,6 +106,8 @@ def with_mistake(
 ) -> Effect:
     """Replace one step by a false one and let the model write what comes after it (section 2.3, adding mistakes).
 
+    Another step than the model's own, that is: where its own was false already, the other may be the true one.
+
     Args:
         model: Asked.
         task: Makes the false step, and knows what follows from it.

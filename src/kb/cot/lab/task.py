@@ -104,8 +104,11 @@ def require_lengths(task: Task, lengths: Sequence[int]) -> None:
     """Refuse lengths of which one is none of the task's, or of which there are none.
 
     Raises:
+        TypeError: they are no sequence.
         ValueError: so.
     """
+    if isinstance(lengths, str) or not isinstance(lengths, Sequence):
+        raise TypeError(f"lengths must be a sequence of integers, got {lengths!r}")
     if not lengths:
         raise ValueError("lengths must name at least one length, got none")
     for length in lengths:
