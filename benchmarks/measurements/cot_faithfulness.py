@@ -67,7 +67,7 @@ def probed(job: task_lab.Training) -> Probed:
 
 
 def measure(device: torch.device) -> Measurement:
-    """Assert that a model that always had steps follows most of its false ones."""
+    """Assert that most answers of a model that always had steps change with a false first one."""
     jobs = [
         task_lab.Training(name, seed, Corpus(task, lengths, shares), ("scratchpad",), (LENGTH[task.name],))
         for seed in range(task_lab.SEEDS)
@@ -81,8 +81,8 @@ def measure(device: torch.device) -> Measurement:
         for what, said in WHAT.items()
         if getattr(runs[0].effects[probe], what) is not None
     }
-    first = task_lab.ends(values[f"{PLAIN}, false step 1: followed the change"])
-    assert task_lab.low(first) > 0.5, f"false steps are not followed: {first}"
+    first = task_lab.ends(values[f"{PLAIN}, false step 1: changed"])
+    assert task_lab.low(first) > 0.5, f"answers do not change with a false first step: {first}"
     return Measurement(
         title="Chains of small decoders, changed: false steps, early answers, filler",
         method=f"{task_lab.SEEDS} seeds of weights and examples, equal operations of training; on the models' own "
