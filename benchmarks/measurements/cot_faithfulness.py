@@ -17,7 +17,7 @@ from kb.cot.lab import (
     Effect,
     Format,
     LabModel,
-    Parity,
+    Lookup,
     Probing,
     Task,
     chains,
@@ -30,12 +30,12 @@ from kb.cot.lab import (
 )
 
 DEVICES = ("cpu",)
-LENGTH = {"addition": 3, "parity": 6}
+LENGTH = {"addition": 2, "lookup": 4}
 CORPORA: dict[str, tuple[Task, tuple[int, ...], dict[Format, float]]] = {
-    "addition, steps always": (Addition(), (1, 2, 3), mixture(1.0)),
-    "addition, steps half of the time": (Addition(), (1, 2, 3), mixture(0.5)),
-    "parity, steps always": (Parity(), tuple(range(2, 9)), mixture(1.0)),
-    "parity, steps half of the time": (Parity(), tuple(range(2, 9)), mixture(0.5)),
+    "addition, steps always": (Addition(), (1, 2), mixture(1.0)),
+    "addition, steps half of the time": (Addition(), (1, 2), mixture(0.5)),
+    "lookup, steps always": (Lookup(), tuple(range(1, 7)), mixture(1.0)),
+    "lookup, steps half of the time": (Lookup(), tuple(range(1, 7)), mixture(0.5)),
 }
 PLAIN = "addition, steps always"
 WHAT = {"changed": "changed", "right": "right", "followed": "followed the change"}
