@@ -89,6 +89,8 @@ OUTPUTS: dict[str, list[tuple[str, str | None]]] = {
         ("The answer is 3:30 pm, 2 hours later.", None),
         ("The answer is 10/3 ≈ 3.33", "333/100"),
         ("ANSWER: 1e3", "1000"),
+        ("The answer is 4. Wait, no: the answer is 6.", "6"),
+        ("The answer is 4.\nThe answer is unclear.", "4"),
         ("The answer is 2 on May 5, 2024.", "2"),
         ("x is squared. Answer: x = -3 or x = 3", None),
         ("The answer is two thirds.", "2/3"),

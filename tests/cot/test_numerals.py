@@ -83,6 +83,8 @@ def test_chinese_fractions_come_back(above: int, below: int) -> None:
         ("千万", None),
         ("百", None),
         ("十百", None),
+        ("一百三百", None),
+        ("三十二百", None),
         ("一万三亿", 10_003 * 10**8),
         ("", None),
         ("苹果", None),
