@@ -187,6 +187,7 @@ def test_what_it_cannot_know_it_says() -> None:
         ({"workers": 0}, ValueError, "workers must be an integer of at least 1"),
         ({"context_length": -1}, ValueError, "context_length must be an integer"),
         ({"tokenizer": 3}, TypeError, "tokenizer must have encode, got int"),
+        ({"retry": 3}, TypeError, "retry must be a RetryPolicy, got int"),
         ({"model": 3}, TypeError, "model must be a string, got int"),
         ({"base_url": "ftp://host/v1"}, ValueError, "base_url must be like 'https://host/v1'"),
         ({"base_url": "localhost:8000"}, ValueError, "base_url must be like"),

@@ -77,6 +77,8 @@ class EndpointModel:
         require_count("context_length", context_length)
         if tokenizer is not None and not hasattr(tokenizer, "encode"):
             raise TypeError(f"tokenizer must have encode, got {type(tokenizer).__name__}")
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            raise TypeError(f"retry must be a RetryPolicy, got {type(retry).__name__}")
         require_key(key_variable)
         path = "chat/completions" if api == "chat" else "completions"
         self._url = f"{require_base_url(base_url)}/{path}"
