@@ -20,6 +20,7 @@ from kb.cot.lab import (
     Counted,
     Format,
     Keep,
+    Lookup,
     Parity,
     Recipe,
     Round,
@@ -43,8 +44,8 @@ COUNTED: dict[str, tuple[Format, Counted]] = {
     "steps after the answer, loss on both": ("post-hoc", "completion"),
 }
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
-KNOWN = {"addition": 60, "parity": 60}
-STAR_TASKS: tuple[tuple[Task, tuple[int, ...]], ...] = ((Addition(), (1, 2, 3)), (Parity(), (2, 3, 4, 5, 6)))
+KNOWN = {"lookup": 100, "parity": 100}
+STAR_TASKS: tuple[tuple[Task, tuple[int, ...]], ...] = ((Lookup(8, 4), (3, 4, 5)), (Parity(), (4, 5, 6)))
 FILTERS: dict[str, tuple[Keep, bool]] = {
     "right answer": ("right answer", False),
     "right answer, hints": ("right answer", True),
@@ -52,7 +53,7 @@ FILTERS: dict[str, tuple[Keep, bool]] = {
     "everything": ("everything", False),
     "nothing": ("nothing", False),
 }
-STAR_RECIPE, ROUNDS, QUESTIONS = Recipe(7e10), 3, 512
+STAR_RECIPE, ROUNDS, QUESTIONS = Recipe(8e10), 3, 800
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def test_the_gain_of_the_loop_is_taken_against_the_control(monkeypatch: pytest.M
     gains = cot_training.measure(CPU).facts["gains of the loop, last round"]
     assert isinstance(gains, dict)
     assert {name.partition(", ")[0] for name in gains} == {task.name for task, _ in cot_training.STAR_TASKS}
-    assert gains["addition, right answer - nothing"]["mean"] == pytest.approx(0.4)
+    assert gains["lookup, right answer - nothing"]["mean"] == pytest.approx(0.4)
 
 
 def test_a_training_repeats_and_another_seed_is_another() -> None:
