@@ -75,10 +75,10 @@ def direct(question: str, demonstrations: Sequence[Demonstration] = (), *, wordi
     """The answer at once: Kojima's zero-shot without demonstrations, Wei's standard prompting with them.
 
     Raises:
-        ValueError: the question or a part of a demonstration that is shown is empty.
+        ValueError: the question is empty.
     """
     _require_words("question", question)
-    shown = [_shown(one, place, wording, reasoned=False) for place, one in enumerate(demonstrations)]
+    shown = [_shown(one, wording, reasoned=False) for one in demonstrations]
     cue = "" if demonstrations else wording.direct
     return Prompt("\n\n".join([*shown, wording.question + question.strip()]), cue, "\n" + wording.answer)
 
@@ -92,9 +92,7 @@ def zero_shot_cot(question: str, demonstrations: Sequence[Demonstration] = (), *
         ValueError: the question or a part of a demonstration is empty.
     """
     _require_words("question", question)
-    shown = [
-        _shown(one, place, wording, reasoned=True, begin=wording.trigger) for place, one in enumerate(demonstrations)
-    ]
+    shown = [_shown(one, wording, reasoned=True, begin=wording.trigger) for one in demonstrations]
     message = "\n\n".join([*shown, wording.question + question.strip()])
     return Prompt(message, wording.trigger, "\n" + wording.answer)
 
@@ -108,7 +106,7 @@ def few_shot_cot(question: str, demonstrations: Sequence[Demonstration], *, word
     _require_words("question", question)
     if not demonstrations:
         raise ValueError("demonstrations must hold at least one; without any, use zero_shot_cot or direct")
-    shown = [_shown(one, place, wording, reasoned=True) for place, one in enumerate(demonstrations)]
+    shown = [_shown(one, wording, reasoned=True) for one in demonstrations]
     return Prompt("\n\n".join([*shown, wording.question + question.strip()]), "", "\n" + wording.answer)
 
 
@@ -193,12 +191,9 @@ def _fewer(attempt: Callable[[int], Fitted], whole: Fitted, room: int) -> tuple[
     return None, smallest
 
 
-def _shown(one: Demonstration, place: int, wording: Wording, *, reasoned: bool, begin: str = "") -> str:
-    _require_words(f"demonstrations[{place}].question", one.question)
-    _require_words(f"demonstrations[{place}].answer", one.answer)
+def _shown(one: Demonstration, wording: Wording, *, reasoned: bool, begin: str = "") -> str:
     rationale = ""
     if reasoned:
-        _require_words(f"demonstrations[{place}].rationale", one.rationale)
         # English takes a space between sentences; so does whatever begins with one.
         space = " " if wording.stated.startswith(" ") else ""
         rationale = begin + space + one.rationale.strip()
