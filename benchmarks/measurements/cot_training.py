@@ -45,7 +45,7 @@ COUNTED: dict[str, tuple[Format, Counted]] = {
 }
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 KNOWN = {"lookup": 100, "parity": 100}
-STAR_TASKS: tuple[tuple[Task, tuple[int, ...]], ...] = ((Lookup(8, 4), (3, 4, 5)), (Parity(), (4, 5, 6)))
+STAR_TASKS: tuple[tuple[Task, tuple[int, ...]], ...] = ((Lookup(), (3, 4, 5)), (Parity(), (4, 5, 6)))
 FILTERS: dict[str, tuple[Keep, bool]] = {
     "right answer": ("right answer", False),
     "right answer, hints": ("right answer", True),

@@ -1,5 +1,7 @@
 """A decoder as a language model: greedy and sampled text, one at a time and in company, and what it refuses."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -95,5 +97,9 @@ def test_what_does_not_fit_is_refused_before_any_work() -> None:
         model.generate(["1", ""], Sampling(max_tokens=4))
     with pytest.raises(ValueError, match="text has 'Q' at 0"):
         model.generate(["Q"], Sampling(max_tokens=4))
+    with pytest.raises(TypeError, match=r"model must be a kb\.lm\.DecoderLM, got NoneType"):
+        LabModel(None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="model must have 46 tokens, got 9"):
+        LabModel(DecoderLM(dataclasses.replace(RECIPE.config, vocab_size=9)))
     with pytest.raises(TypeError, match="prompts must be a sequence of str, got a str"):
         model.generate("101?", Sampling())

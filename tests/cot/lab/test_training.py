@@ -131,6 +131,8 @@ def test_bad_corpora_and_recipes_are_refused() -> None:
         Corpus(Parity(), (3,), {"direct": 0.0})
     with pytest.raises(ValueError, match="shares must have one above 0"):
         Corpus(Parity(), (3,), {})
+    with pytest.raises(TypeError, match="shares must be a format or a mapping"):
+        Corpus(Parity(), (3,), ["direct"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="counted must be one of"):
         Corpus(Parity(), (3,), "direct", "none")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="length must be an integer of at least 1"):

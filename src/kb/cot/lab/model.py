@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from kb.cot.lab.vocabulary import END, decode, encode
+from kb.cot.lab.vocabulary import END, VOCABULARY_SIZE, decode, encode
 from kb.cot.language_model import Completion, Sampling
 from kb.lm import DecoderLM, SamplingParams, generate
 from kb.training import in_mode
@@ -26,9 +26,17 @@ class LabModel:
     Args:
         model: With ``VOCABULARY_SIZE`` tokens.
         name: For tables.
+
+    Raises:
+        TypeError: ``model`` is no decoder.
+        ValueError: it has another number of tokens.
     """
 
     def __init__(self, model: DecoderLM, name: str = "lab model") -> None:
+        if not isinstance(model, DecoderLM):
+            raise TypeError(f"model must be a kb.lm.DecoderLM, got {type(model).__name__}")
+        if model.config.vocab_size != VOCABULARY_SIZE:
+            raise ValueError(f"model must have {VOCABULARY_SIZE} tokens, got {model.config.vocab_size}")
         self.model, self._name = model, name
 
     @property

@@ -61,6 +61,7 @@ class Corpus:
         counted: What the loss counts.
 
     Raises:
+        TypeError: ``lengths`` is no sequence, or ``shares`` neither a name nor a mapping.
         ValueError: a length is none of the task's, or a share or a name is none.
     """
 
@@ -73,6 +74,8 @@ class Corpus:
         require_lengths(self.task, self.lengths)
         if self.counted not in COUNTED:
             raise ValueError(f"counted must be one of {', '.join(COUNTED)}, got {self.counted!r}")
+        if not isinstance(self.shares, str | Mapping):
+            raise TypeError(f"shares must be a format or a mapping of formats to shares, got {self.shares!r}")
         shares = self.shares if isinstance(self.shares, Mapping) else {self.shares: 1.0}
         for how, share in shares.items():
             require_format(how)
