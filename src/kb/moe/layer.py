@@ -7,6 +7,8 @@ Sources: Shazeer et al. 2017, Outrageously Large Neural Networks; DeepSeekMoE, s
 Shapes: D width, T tokens (all leading axes of an input as one), O outputs (D for SwiGLU).
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -98,7 +100,7 @@ class MoELayer(nn.Module):
         Raises:
             ValueError: the shape does not fit, or the router's logits are not finite.
         """
-        x_TD = x.reshape(-1, x.shape[-1]) if x.ndim else x
+        x_TD = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim else x
         routing = self.router(x_TD)
         out_TO = run_experts(x_TD, self.experts, routing, implementation=self.implementation)
         if self.shared is not None:

@@ -1,6 +1,7 @@
 """Processes that run functions: what they return and raise; the demonstration, and times, made with them."""
 
 import os
+import threading
 from typing import Any
 
 import pytest
@@ -20,6 +21,14 @@ def test_every_rank_answers_for_itself(two: Ranks) -> None:
 def test_what_a_rank_raises_is_told_and_the_next_call_runs(two: Ranks) -> None:
     with pytest.raises(RankError, match=r"rank 0: ZeroDivisionError: .*\nrank 1: ZeroDivisionError"):
         two.call(divmod, 1, 0)
+    assert two.call(divmod, 1, 1) == [(1, 0)] * 2
+
+
+def test_a_result_that_cannot_be_sent_is_told_and_the_next_call_runs(two: Ranks) -> None:
+    with pytest.raises(
+        RankError, match=r"rank 0: the result cannot be sent: \w+: .*\nrank 1: the result cannot be sent"
+    ):
+        two.call(threading.Lock)
     assert two.call(divmod, 1, 1) == [(1, 0)] * 2
 
 

@@ -148,5 +148,8 @@ def _serve(pipe: Connection, store: str, rank: int, ranks: int, timeout: float, 
             result = function(*arguments, **named)
         except Exception as error:
             wrong = f"{type(error).__name__}: {error}"
-        pipe.send((call, wrong, result))
+        try:
+            pipe.send((call, wrong, result))
+        except Exception as error:  # what cannot be pickled is an answer too: the rank lives on
+            pipe.send((call, f"the result cannot be sent: {type(error).__name__}: {error}", None))
     dist.destroy_process_group()
