@@ -2,8 +2,8 @@ r"""The final answer in a model's output: a number, a choice, a word; and whethe
 
 Where an answer is looked for, in this order, the last of each kind first: after ``####`` (GSM8K); in ``\boxed{}``;
 after words that announce it ("the answer is", "Answer:", 答案是, 答：); in the last line with a number, where it stands
-in bold; and else the last number of the text (of its last 20,000 characters). A place that holds no number is passed
-over for the next.
+in bold; and else the last number of the text (of its last 20,000 characters), and not that of an aside in parentheses
+with which its line ends. A place that holds no number is passed over for the next.
 
 What is unusual is what one place is worth. Of "3 + 4 = 7" it is 7, of "5 of the 10" it is 5 (the first number), and
 of "10 to 15", "5 or 6", "20 - 5", "3:30" or "2√3", which hold numbers and yet are no one number, it is None: a grader
@@ -30,6 +30,8 @@ _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _AFTER_LETTER = r"(?:or|and|is|was|as|because|since)\b"  # the A before one of these is a choice, no article
 _MINUS_FIRST = re.compile(r"^[-−]\s+(?=[$€£¥0-9.])")
 _SPACED = re.compile(r"^[-−$€£¥]{0,2}[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9])")  # 1 234 567
+_THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?: [0-9]{3}){0,4} 0[0-9]{2}(?: [0-9]{3}){0,4}(?![0-9])")  # 1 000
+_ASIDE = re.compile(r"\s?\([^()]{1,200}\)[\s.]*$")
 _LIST = re.compile(r"[\s\[\](){}$.*]*(?:(?:[,;、，和]|and)[\s\[\](){}$.*]*)+")
 # No number is longer than the 4,000 digits that are read; a place that goes on and on is prose.
 _LONGEST_PLACE = 5_000
@@ -208,15 +210,10 @@ def _one_of(clause: str, found: Sequence[Mention]) -> Fraction | None:
 def _last_number(text: str, percent_as_value: bool) -> Fraction | None:
     weak: Fraction | None = None
     for line in reversed(text[-_LONGEST_TAIL:].splitlines()):
-        scanned = readable(line)
-        strong: Fraction | None = None
-        for mention in mentions(scanned, percent_as_value=percent_as_value):
-            if mention.value is None:
-                continue
-            if not mention.weak:
-                strong = mention.value
-            elif weak is None or strong is None:
-                weak = weak if weak is not None else mention.value
+        found = _counting(_ASIDE.sub("", line), percent_as_value) or _counting(line, percent_as_value)
+        strong = next((mention.value for mention in reversed(found) if not mention.weak), None)
+        if weak is None and found:
+            weak = found[0].value
         if strong is not None:
             bold = [parse_number(part, percent_as_value=percent_as_value) for part in _BOLD.findall(line)]
             return next((value for value in reversed(bold) if value is not None), strong)
@@ -224,6 +221,12 @@ def _last_number(text: str, percent_as_value: bool) -> Fraction | None:
         return weak
     words = [number for number in numbers_in_words(text[-_LONGEST_TAIL:]) if number != 1]  # "no one", "which one"
     return words[-1] if words else None
+
+
+def _counting(line: str, percent_as_value: bool) -> list[Mention]:
+    """The mentions of a line that are numbers."""
+    scanned = readable(_THOUSANDS.sub(lambda match: match[0].replace(" ", ""), line))
+    return [one for one in mentions(scanned, percent_as_value=percent_as_value) if one.value is not None]
 
 
 def _edge(char: str, kind: str) -> str:
