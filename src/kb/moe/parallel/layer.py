@@ -10,6 +10,7 @@ section 5.3 (hierarchical all-to-all); DeepSeek-V3, section 3.2 (communication h
 Shapes: T tokens of this rank, K choices, E experts of which each rank has L, C chunks, R rows, D width, O outputs.
 """
 
+import math
 from datetime import timedelta
 
 import torch
@@ -120,7 +121,7 @@ class ExpertParallel(nn.Module):
         chunks: list[Chunk] = []
         header = Header()
         try:
-            x_TD = x.reshape(-1, x.shape[-1]) if x.ndim else x
+            x_TD = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim else x
             header = self._header(x)
             routing = self.router(x_TD)
             chunks = chunks_of(x_TD, routing, self.overlap)
