@@ -19,4 +19,4 @@ def asked_model(device: torch.device) -> EngineModel | TransformersModel:
     """The model, ready to be asked."""
     if where := os.environ.get(VARIABLE):
         return TransformersModel.from_pretrained(where, device=device.type, batch_size=32)
-    return EngineModel(SMALL, name=SMALL_NAME, device=device, max_num_seqs=64)
+    return EngineModel(SMALL, name=SMALL_NAME, device=device, max_num_seqs=100)

@@ -31,7 +31,7 @@ from kb.cot import (
 )
 
 STOP = ("\nQ:", "\n\nQ", "\n\n\n")
-SHORT, LONG, REPLY = 16, 160, 16
+SHORT, LONG, REPLY = 12, 128, 12
 PAIRS = (("zero-shot CoT", "direct"), ("8-shot CoT", "8-shot direct"), ("8-shot CoT", "zero-shot CoT"))
 # The two patterns of lm-eval's gsm8k-cot: the announced number, and whatever number comes last.
 STRICT, LAST = re.compile(r"The answer is (\-?[0-9\.\,]+)."), re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
