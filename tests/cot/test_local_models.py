@@ -245,3 +245,8 @@ def test_real_weights_give_the_same_text_in_both() -> None:
     assert engine.log_likelihood("Paris is in", " France") == pytest.approx(
         other.log_likelihood("Paris is in", " France"), abs=1e-3
     )
+
+
+def test_loading_warns_of_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    TransformersModel.from_pretrained(folder, dtype=torch.float32)
+    assert "deprecated" not in capfd.readouterr().err

@@ -93,12 +93,14 @@ class TransformersModel:
             revision: Branch, tag or commit of the hub.
             **options: Of :class:`TransformersModel`.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, __version__
 
         where = str(folder)
+        # Versions before 4.56 know the first name alone, and later ones warn of it.
+        precision = "torch_dtype" if tuple(map(int, __version__.split(".")[:2])) < (4, 56) else "dtype"
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision or "main")
         model: Any = AutoModelForCausalLM.from_pretrained(
-            where, torch_dtype=dtype, revision=revision or "main", trust_remote_code=False
+            where, **{precision: dtype}, revision=revision or "main", trust_remote_code=False
         )
         model.to(device)
         return cls(model, tokenizer, **options)
