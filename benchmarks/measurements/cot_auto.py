@@ -6,9 +6,11 @@ Auto-CoT as a whole is timed as it is called; its parts are timed again, one by 
 
 import re
 from collections.abc import Sequence
-from fractions import Fraction
+from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.measurement import Measurement, Samples
 from kb import timing
@@ -63,10 +65,17 @@ class Scripted:
         return found
 
 
-def read(text: str) -> Fraction | None:
-    """The number that a reply gives."""
-    number = extract_number(text)
-    return None if number is None else Fraction(number)
+class Known:
+    """Embeddings that are there already."""
+
+    name = "known"
+
+    def __init__(self, rows: NDArray[np.float32]) -> None:
+        self._rows = rows
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Those of all questions."""
+        return self._rows
 
 
 def measure(device: torch.device) -> Measurement:
@@ -79,28 +88,20 @@ def measure(device: torch.device) -> Measurement:
     embeddings: tuple[SentenceEmbedding, ...] = (MiniLM(), Tfidf(questions))
     for embedding, name in zip(embeddings, ("MiniLM", "TF-IDF"), strict=True):
         embedding.embed(questions[:2])  # weights are read once
+        whole = partial(auto_cot, questions=questions, extract=extract_number, config=config)
+        rows = embedding.embed(questions)
         for _ in range(ROUNDS):
-            model = Scripted(problems)
             parts = {
-                "all": timing.seconds(
-                    lambda model=model, embedding=embedding: auto_cot(  # type: ignore[misc]
-                        model, questions, embedding, extract=read, config=config
-                    )
-                ),
-                "embedding": timing.seconds(lambda embedding=embedding: embedding.embed(questions)),  # type: ignore[misc]
+                "all": timing.seconds(partial(whole, Scripted(problems), embedding=embedding)),
+                "embedding": timing.seconds(partial(embedding.embed, questions)),
+                "k-means": timing.seconds(partial(k_means, rows, CLUSTERS, seed=config.seed)),
             }
-            rows = embedding.embed(questions)
-            parts["k-means"] = timing.seconds(lambda rows=rows: k_means(rows, CLUSTERS, seed=0))  # type: ignore[misc]
-            parts["walk"] = timing.seconds(
-                lambda model=model, rows=rows: auto_cot(  # type: ignore[misc]
-                    model, questions, _Known(rows), extract=read, config=config
-                )
-            )
-            parts["walk"] = max(parts["walk"] - parts["k-means"], 0.0)
+            known = timing.seconds(partial(whole, Scripted(problems), embedding=Known(rows)))
+            parts["walk"] = max(known - parts["k-means"], 0.0)
             for part, taken in parts.items():
                 samples.setdefault(f"{name}: {part}", []).append(round(taken, 4))
         assert max(samples[f"{name}: all"]) <= MOST_SECONDS, f"{name} takes {samples[f'{name}: all']} s"
-        made = auto_cot(Scripted(problems), questions, embedding, extract=read, config=config)
+        made = whole(Scripted(problems), embedding=Known(rows))
         rationales[name] = made.rationales
         assert not made.irregular
     return Measurement(
@@ -109,15 +110,3 @@ def measure(device: torch.device) -> Measurement:
         samples={name: Samples("s", values) for name, values in samples.items()},
         facts={"rationales": rationales, "bound in seconds": MOST_SECONDS},
     )
-
-
-class _Known:
-    """Embeddings that are there already."""
-
-    name = "known"
-
-    def __init__(self, rows: object) -> None:
-        self._rows = rows
-
-    def embed(self, texts: Sequence[str]) -> object:
-        return self._rows

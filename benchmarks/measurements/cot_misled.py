@@ -1,9 +1,9 @@
 """Whether wrong examples mislead more when they are like the question: real weights, a planted mistake.
 
 All rationales of one kind of problem stop one step early and give the result of the step before. Eight examples are
-chosen from 300 problems, by likeness, from clusters or at random, and stand in order of likeness, the most like last. A new
-question of that kind follows, and its right steps up to the last; measured is the probability that the model goes on
-with " The answer is", which is to make the same mistake. The control has the same examples with right rationales.
+chosen from 300 problems, by likeness, from clusters or at random, and stand in order of likeness, the most like last. A
+new question of that kind follows, and its right steps up to the last; measured is the probability that the model goes
+on with " The answer is", which is to make the same mistake. The control has the same examples with right rationales.
 """
 
 import math
@@ -93,8 +93,8 @@ def measure(device: torch.device) -> Measurement:
                     probability.setdefault(name, []).append(math.exp(model.log_likelihood(prompt, STOP)))
     return Measurement(
         title="Probability of the planted mistake, to stop one step early, SmolLM2-135M-Instruct dequantised from Q4_1",
-        method=f"{ASKED} new questions of each of {len(KINDS)} kinds, {EXAMPLES} examples of {POOL}; all rationales of the "
-        "question's kind wrong, or right",
+        method=f"{ASKED} new questions of each of {len(KINDS)} kinds, {EXAMPLES} examples of {POOL}; all rationales "
+        "of the question's kind wrong, or right",
         samples={name: Samples("probability", [round(value, 5) for value in of]) for name, of in probability.items()},
         facts={
             "wrong examples": wrong_examples,
