@@ -95,7 +95,8 @@ def measure(device: torch.device) -> Measurement:
     for embedding, name in zip(embeddings, ("MiniLM", "TF-IDF"), strict=True):
         embedding.embed(questions[:2])  # weights are read once
         for _ in range(ROUNDS):
-            timed, made = Timed(embedding), []
+            timed = Timed(embedding)
+            made: list[AutoCot] = []
 
             def work(timed: Timed = timed, made: list[AutoCot] = made) -> None:
                 made.append(auto_cot(Scripted(problems), questions, timed, extract=extract_number, config=config))
@@ -111,7 +112,7 @@ def measure(device: torch.device) -> Measurement:
         assert not made[0].irregular
     return Measurement(
         title=f"Auto-CoT over {QUESTIONS} generated questions, {CLUSTERS} clusters, without a model's writing",
-        method=f"{ROUNDS} rounds; embedding is timed within the call, k-means once more by itself; the walk is the rest, checks included",
+        method=f"{ROUNDS} rounds; embedding timed within the call, k-means again by itself; walk: the rest",
         samples={name: Samples("s", values) for name, values in samples.items()},
         facts={"rationales": rationales, "bound in seconds": MOST_SECONDS},
     )
