@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kb.cot import AutoCotConfig, AutoCotError, Completion, DemonstrationFilters, LanguageModel, Sampling, auto_cot
+from kb.cot import (
+    AutoCotConfig,
+    AutoCotError,
+    Completion,
+    DemonstrationFilters,
+    LanguageModel,
+    Sampling,
+    auto_cot,
+    extract_number,
+)
 
 TRIGGER = "Let's think step by step."
 GOOD = " He has 7 apples. The sum is 7."
@@ -230,3 +239,11 @@ def test_an_embedding_that_forgets_a_question_is_found_out() -> None:
 
     with pytest.raises(ValueError, match="embedding must give 12 rows, one a question, got 11"):
         auto_cot(Scripted(), QUESTIONS, Short(), extract=number, config=AutoCotConfig(clusters=3))
+
+
+def test_of_a_reply_that_goes_on_the_first_number_is_the_answer() -> None:
+    """As in zero-shot chain of thought: the second stage's cue is read together with its reply."""
+    config = AutoCotConfig(clusters=3, candidates_per_round=1)
+    model = Scripted(answers={"1.0": " 7. There were 50 apples."})
+    found = auto_cot(model, QUESTIONS, Planted(), extract=extract_number, config=config)
+    assert found.demonstrations[found.indices.index(0)].answer == "7"

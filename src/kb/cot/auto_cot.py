@@ -122,8 +122,8 @@ def auto_cot(
         model: Writes the rationales.
         questions: At least as many different ones as clusters.
         embedding: Says which are alike.
-        extract: Reads the answer out of what follows ``answer_trigger``, as ``extract_number`` does; None where there
-            is none.
+        extract: Reads the answer out of ``answer_trigger`` and what follows, as ``extract_number`` does; None where
+            there is none.
         config: Sizes, filters, prompts.
 
     Raises:
@@ -232,7 +232,9 @@ class _Walk:
             f"{prompt}{text.rstrip()}\n{config.answer_trigger}" for prompt, text in zip(prompts, texts, strict=True)
         ]
         sampling = Sampling(config.answer_tokens, config.temperature, stop=config.stop, seed=config.seed)
-        answers = [self._extract(one[0].text) for one in self._model.generate(again, sampling)]
+        # Read with the trigger before it: of "42. There were 50 apples." the first number is the answer, not the last.
+        replies = [one[0].text for one in self._model.generate(again, sampling)]
+        answers = [self._extract(config.answer_trigger + text) for text in replies]
         self.rationales += len(indices)
         self.calls += 2
         for index, text, answer in zip(indices, texts, answers, strict=True):
