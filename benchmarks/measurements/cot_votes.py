@@ -65,17 +65,12 @@ def generated(seed: int) -> list[Problem]:
     return list(first.values())
 
 
-def kept(problem: Problem, sample: Completion) -> dict[str, object]:
-    """What the record holds of a sample."""
+def kept(problem: Problem, sample: Completion) -> str:
+    """What the record holds of a sample, in one line: answer, tokens, ln p, how it ended, and its features."""
     answer, log = extract_number(sample.text), sample.log_probability
     assert log is not None
-    return {
-        "answer": None if answer is None else str(answer),
-        "tokens": sample.num_tokens,
-        "log_probability": round(log, 3),
-        "finish": sample.finish_reason,
-        "features": [round(value, 3) for value in solution_features(problem.question, sample)],
-    }
+    features = " ".join(f"{value:.3f}" for value in solution_features(problem.question, sample))
+    return f"{answer} {sample.num_tokens} {log:.3f} {sample.finish_reason} {features}"
 
 
 @dataclass(frozen=True)
