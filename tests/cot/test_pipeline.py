@@ -1,6 +1,5 @@
 """From questions to a vote on the engine: the same seed gives the same of everything, another seed another sample."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
