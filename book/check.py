@@ -20,8 +20,6 @@ from book import notebooks, records, steps
 from book.steps import Result
 
 SLOWEST_PAGE = 120  # seconds, the budget of a page on 2 cores
-# Two processes of one thread each: with two threads they would wait for each other's. A file's tests stay together.
-UNIT_TESTS = ("tests", "-m", "not site", "-n", "2", "--dist", "loadfile")
 NBVAL = ("-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600")
 
 
@@ -34,7 +32,7 @@ def before_pages(root: Path) -> list[Result]:
     results = [
         steps.command("lint", ["ruff", "check", "."], root),
         steps.command("format", ["ruff", "format", "--check", "."], root),
-        steps.pytest("unit tests", UNIT_TESTS, root, env=os.environ | {"OMP_NUM_THREADS": "1"}),
+        steps.pytest("unit tests", ["tests", "-m", "not site"], root),
     ]
     return [*results, *beside()]
 
