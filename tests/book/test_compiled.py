@@ -8,6 +8,14 @@ import pytest
 
 import kb
 from book import compiled
+from kb.nn.processor import panels_are_fast
+
+# Nothing calls these where the processor is not one that they are written for.
+IN_PANELS = {
+    "kb.nn.panel_linear_numba.product",
+    "kb.nn.panel_linear_numba.rotate",
+    "kb.serving.chunk_attention_numba._attend",
+}
 
 
 def loops(module: ModuleType) -> dict[str, bool]:
@@ -30,7 +38,8 @@ def test_every_loop_is_compiled() -> None:
     for name in names:
         found |= loops(importlib.import_module(name))
     assert len(found) > 12
-    assert [name for name, called in found.items() if not called] == []
+    missing = {name for name, called in found.items() if not called}
+    assert missing == (set() if panels_are_fast() else IN_PANELS)
 
 
 def test_without_numba_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
