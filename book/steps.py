@@ -34,6 +34,7 @@ class Result:
     skips: list[Skip] = field(default_factory=list)
     seconds: float = 0.0
     note: str = ""
+    failures: list[str] = field(default_factory=list)  # the names of tests that failed, in order
 
     @property
     def skipped(self) -> int:
@@ -129,6 +130,7 @@ def counted(name: str, report: Path) -> Result:
         skip = case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
             result.failed += 1
+            result.failures.append(case.get("name", ""))
         elif skip is not None:
             test = "::".join(filter(None, (case.get("classname"), case.get("name"))))
             result.skips.append(Skip(test, skip.get("message", "no reason given")))
