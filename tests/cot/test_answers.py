@@ -4,6 +4,7 @@ import time
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,7 +84,22 @@ def test_no_text_is_too_strange(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["1", "1,1", "\\boxed{", "answer is ", "answer:\n", "1.1", "一又", "½", "(1", "^{1", "1/"]
+    "piece",
+    [
+        "1",
+        "1,1",
+        "\\boxed{",
+        "answer is ",
+        "answer:\n",
+        "1.1",
+        "一又",
+        "½",
+        "(1",
+        "^{1",
+        "1/",
+        "1 and a ",
+        "1 dollar and ",
+    ],
 )
 def test_a_megabyte_of_anything_takes_linear_time(piece: str) -> None:
     seconds = []
@@ -106,6 +122,8 @@ def test_a_megabyte_of_anything_takes_linear_time(piece: str) -> None:
         (r"\boxed{\text{(B)}}", "B"),
         ("A is wrong. So B", "B"),
         ("Answer: A or B", None),
+        ("The answer is neither A nor B", None),
+        ("The answer is A, not B", "A"),
         ("Answer: A because B is wrong", "A"),
         ("故选：D。", "D"),
         ("所以选B", "B"),
@@ -178,6 +196,7 @@ def test_what_is_no_text_is_refused() -> None:
         (None, 5, False),
         (5, "five", False),
         (Fraction(10) ** 400, 10**400, True),
+        (np.float64(0.5), "1/2", True),
         (float("nan"), 1, False),
         (float("inf"), 10, False),
     ],

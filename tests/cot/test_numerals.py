@@ -109,6 +109,8 @@ def test_chinese_by_hand(text: str, value: int | None) -> None:
         ("two three", []),
         ("a hundred", [100]),
         ("two thirds of it", [Fraction(2, 3)]),
+        ("minus two and a half, four and a third of them", [Fraction(-5, 2), 4]),
+        ("minus one dollar and five cents, nine dollars, fifty cents", [Fraction(-21, 20), 9, 50]),
         ("three and", [3]),
         ("someone, attend", []),
     ],

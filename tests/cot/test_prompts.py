@@ -7,6 +7,7 @@ import pytest
 from kb.cot import (
     CHINESE,
     Demonstration,
+    Wording,
     direct,
     extract_number,
     few_shot_cot,
@@ -104,6 +105,9 @@ def test_the_template_counts() -> None:
         (lambda: few_shot_cot("Q", []), ValueError, "demonstrations must hold at least one"),
         (lambda: few_shot_cot("Q", [Demonstration("a", "", "1")]), ValueError, "rationale must not be empty"),
         (lambda: direct("Q", [Demonstration("a", "b", " ")]), ValueError, "answer must not be empty"),
+        (lambda: few_shot_cot("Q", "abc"), TypeError, "demonstrations must hold Demonstration, got str"),
+        (lambda: Wording(stated="So it is."), ValueError, "stated must hold one {} for the answer"),
+        (lambda: Wording(stated="{} or {}"), ValueError, "stated must hold one {} for the answer"),
         (lambda: fit(silent(), direct, "Q", max_tokens=0), ValueError, "max_tokens must be"),
     ],
 )

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 _HASHES = re.compile(r"####+[ \t]*([^\n]*)")
 _ANNOUNCEMENT = re.compile(
-    r"\banswers?\b[*_\"'”’)]{0,3}(?:[^.\n:=0-9]{0,60}?(?:\b(?:is|are|was|be|equals)\b(?!\s+not\b)|[:=])|\s*\*\*)"
+    r"\banswers?\b[*_\"'”’)]{0,3}(?:[^.\n:=0-9]{0,60}?"
+    r"(?:\b(?:is|are|was|(?<!not )(?<!n['’]t )be|equals)\b(?!\s+not\b)|[:=])|\s*\*\*)"
     r"|\bans\s?[.:=]|<answer>"
     r"|答案[^。\n：:=0-9]{0,20}?(?:是|为|為|等于|等於|[:：=])"
     r"|(?:^|(?<=\W))答\s?[:：]"

@@ -6,8 +6,8 @@ in bold; and else the last number of the text (of its last 20,000 characters), a
 with which its line ends. A place that holds no number is passed over for the next.
 
 What is unusual is what one place is worth. Of "3 + 4 = 7" it is 7, of "5 of the 10" it is 5 (the first number), and
-of "10 to 15", "5 or 6", "20 - 5", "3:30" or "2√3", which hold numbers and yet are no one number, it is None: a grader
-that took one of them would be guessing. :mod:`kb.cot.numerals` says how numbers are read: 50% is 50.
+of "10 to 15", "5 or 6", "20 - 5", "3:30", "5 feet 6 inches" or "2√3", which hold numbers and yet are no one number, it
+is None: a grader that took one of them would be guessing. :mod:`kb.cot.numerals` says how numbers are read: 50% is 50.
 
 Sources: Cobbe et al. 2021 (arXiv 2110.14168), ####; Hendrycks et al. 2021 (2103.03874), boxes; Wei et al. 2022
 (2201.11903), "The answer is".
@@ -24,12 +24,16 @@ from kb.cot.latex import UNREAD, last_box, plain
 from kb.cot.numerals import Mention, mentions, parse_number, readable
 
 # What may stand between two numbers that are then no one number; a word (a unit) may come first.
-_JOINED = re.compile(r"\s?(?:[A-Za-z°%]{1,12}\s?)?(?:[-+*/×÷~]|to|and|till|到|至|和)\s?[(]?")
+_JOINED = re.compile(
+    r"\s?(?:[A-Za-z°%]{1,12}\s?)?(?:[-+*/×÷~±]|to|and|till|到|至|和)\s?[(]?"
+    r"|\s?(?:years?|weeks?|days?|hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?)\s"  # 5 feet 6 inches
+    r"|\s?个?(?:小时|小時|分钟|分鐘|天|米)\s?"
+)
 _OR = re.compile(r"\bor\b|或")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
-_AFTER_LETTER = r"(?:or|and|is|was|as|because|since)\b"  # the A before one of these is a choice, no article
+_AFTER_LETTER = r"(?:or|and|nor|not|is|was|as|because|since)\b"  # the A before one of these is a choice, no article
 _MINUS_FIRST = re.compile(r"^[-−]\s+(?=[$€£¥0-9.])")
-_SPACED = re.compile(r"^[-−$€£¥]{0,2}[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9])")  # 1 234 567
+_SPACED = re.compile(r"^[-−$€£¥]{0,2} ?[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9])")  # 1 234 567
 _THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?: [0-9]{3}){0,4} 0[0-9]{2}(?: [0-9]{3}){0,4}(?![0-9])")  # 1 000
 _ASIDE = re.compile(r"\s?\([^()]{1,200}\)[\s.]*$")
 _LIST = re.compile(r"[\s\[\](){}$.*]*(?:(?:[,;、，和]|and)[\s\[\](){}$.*]*)+")
@@ -152,7 +156,8 @@ def _comparable(answer: object) -> Fraction | str | None:
         number = parse_number(answer)
         return normalised(answer) if number is None else number
     if isinstance(answer, float):
-        return Fraction(repr(answer)) if answer - answer == 0 else repr(answer)
+        written = repr(float(answer))  # numpy's are floats too, and write their type
+        return Fraction(written) if answer - answer == 0 else written
     return Fraction(answer)
 
 

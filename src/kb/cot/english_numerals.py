@@ -25,6 +25,9 @@ _ONE = r"a (?=hundred|thousand|million|billion|trillion)"
 _RUN = re.compile(
     rf"(?<![\w-])(?:(negative|minus) )?((?:{_ONE})?(?:{_WORD})(?:(?: and |-| )(?:{_WORD}))*+)(?![\w-])", re.IGNORECASE
 )
+_AND_PART = re.compile(r" and (?:a|one)[ -](?:(half)|(third)|(quarter))\b(?! of\b)", re.IGNORECASE)
+_DOLLARS = re.compile(r" (?:dollars?|euros?|pounds?)(?:,? and)? ", re.IGNORECASE)
+_CENTS = re.compile(r" (?:cents?|pence)\b(?![ -](?:coin|piece|stamp))", re.IGNORECASE)
 _MOST_WORDS = 40
 
 
@@ -34,14 +37,23 @@ def numbers_in_words(text: str) -> list[Fraction]:
     >>> numbers_in_words("One hundred and five of them, and forty-two more")
     [Fraction(105, 1), Fraction(42, 1)]
     """
-    found = []
+    found: list[Fraction] = []
+    last_end = 0
     for match in _RUN.finditer(text):
         words = re.findall(_WORD, match[2].lower())
         value = _value(["one", *words] if match[2][:2].lower() == "a " else words)
         if value is not None:
             part = _PART.match(text, match.end())
             below = (part.lastindex or 0) + 1 if part else 1
-            found.append(Fraction(-value if match[1] else value, below))
+            size = Fraction(value, below)
+            if more := _AND_PART.match(text, match.end()):  # three and a half
+                size += Fraction(1, (more.lastindex or 0) + 1)
+            dollars = _DOLLARS.fullmatch(text, last_end, match.start())
+            if found and dollars and value < 100 and _CENTS.match(text, match.end()):  # one dollar and fifty cents
+                found[-1] += size / (-100 if found[-1] < 0 else 100)
+            else:
+                found.append(-size if match[1] else size)
+            last_end = match.end()
     return found
 
 

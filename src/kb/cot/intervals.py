@@ -145,4 +145,4 @@ def _correlation(both: int, only_first: int, only_second: int, neither: int) -> 
 def _quantile(confidence: float) -> float:
     if not is_number(confidence) or not 0 < confidence < 1:
         raise ValueError(f"confidence must be a number between 0 and 1, got {confidence!r}")
-    return NormalDist().inv_cdf((1 + confidence) / 2)
+    return -NormalDist().inv_cdf((1 - confidence) / 2)  # 1 + confidence can round to 2

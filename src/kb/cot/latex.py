@@ -54,7 +54,12 @@ def plain(text: str) -> str:
     if "\\" not in text and "{" not in text:
         return text
     text = (
-        _DEGREES.sub("°", text).replace("{,}", ",").replace("\\!", "").replace("\\,", "\u2009").replace("\\ ", "\u2009")
+        _DEGREES.sub("°", text)
+        .replace("{,}", ",")
+        .replace("{:}", ":")
+        .replace("\\!", "")
+        .replace("\\,", "\u2009")
+        .replace("\\ ", "\u2009")
     )
     text = _RECURRING.sub(_recurring, text)
     text = _FRACTION.sub(_fraction, text)

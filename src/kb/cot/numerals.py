@@ -6,7 +6,8 @@ are passed over. A number is weak where it rather names than counts: the marker 
 step's number, a single Chinese character (一 of 一共).
 
 Rules that others might set otherwise: 50% is 50, unless percentages are asked for as values (1/2); 3,5 is two numbers,
-as a comma alone is no decimal point (1.234,56 is read); 10-15 is two positive numbers; 24/7 is a fraction. Unusual:
+as a comma alone is no decimal point (1.234,56 is read); 10-15 is two positive numbers; 24/7 is a fraction; 3 dollars
+and 50 cents is 3.50, but 7 dozen is 7, since problems of GSM8K ask for dozens, and graders of it read 7. Unusual:
 nothing backtracks over digits, so the time is linear in the text, and a number of more than 4,000 digits is not read.
 """
 
@@ -39,6 +40,16 @@ _NO_NUMBER = re.compile(
 _MASK = "\x01"
 # 1.234,56 can be nothing else.
 _CONTINENTAL = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?:\.[0-9]{3})++),([0-9]{1,2})(?![0-9.,][0-9]|[0-9])")
+
+# 3 dollars and 50 cents, $3 and 50 cents, 3元5角; a unit or a sign of currency must be there.
+_CENTS = re.compile(
+    r"(?<![0-9.,])([1-9][0-9]{0,2}(?:,[0-9]{3})++|[0-9]++)([ ](?:dollars?|euros?|pounds?))?(,?[ ]and)?[ ]"
+    r"([0-9]{1,2})[ ](?:cents?|pence)\b(?![ -](?:coin|piece|stamp))",
+    re.IGNORECASE,
+)
+_JIAO = re.compile(r"(?<![0-9.,])([0-9]++)([元块塊])([0-9])[角毛](?:([0-9])分)?")
+# 3 and a half; but not in: 5, and a third of them.
+_AND_PART = re.compile(r"(?<=[0-9])[ ]and[ ](?:a|one)[ -](?:(half)|(third)|(quarter))\b(?![ ]of\b)", re.IGNORECASE)
 
 _DIGITS = "(?:[1-9][0-9]{0,2}(?:[,'’_\u2009\u202f\u00a0][0-9]{3}(?![0-9]))++|[0-9]++)"
 _ARABIC = rf"(?>{_DIGITS}(?:\.[0-9]++)?)"
@@ -91,6 +102,8 @@ class Mention:
 def readable(text: str) -> str:
     """The text as it is scanned: ASCII digits and signs, LaTeX made plain, dates and times masked."""
     written = _CONTINENTAL.sub(lambda match: match[1].replace(".", "") + "." + match[2], plain(in_ascii(text)))
+    written = _JIAO.sub(lambda match: f"{match[1]}.{match[3]}{match[4] or ''}{match[2]}", _CENTS.sub(_cents, written))
+    written = _AND_PART.sub(lambda match: f"{MIXED}1/{(match.lastindex or 0) + 1}", written)
     return _NO_NUMBER.sub(_MASK, written)
 
 
@@ -107,6 +120,14 @@ def mentions(text: str, *, percent_as_value: bool = False) -> Iterator[Mention]:
         if value is not None and negative:
             value = -value
         yield Mention(value, begin, end, _is_weak(match, text, begin, end))
+
+
+def _cents(match: re.Match[str]) -> str:
+    whole, unit, joined, cents = match.groups()
+    signed = match.string[: match.start()][-2:].rstrip(" ")[-1:] in tuple(_CURRENCY)
+    if not unit and not (signed and joined):
+        return match[0]
+    return f"{whole}.{cents:0>2}{unit or ''}"
 
 
 def parse_number(text: str, *, percent_as_value: bool = False) -> Fraction | None:

@@ -22,7 +22,11 @@ _EXEMPLARS = "lm_eval/tasks/gsm8k/gsm8k-cot.yaml"
 
 @dataclass(frozen=True)
 class Wording:
-    """The fixed words of prompts. ``stated`` holds one ``{}`` for the answer."""
+    """The fixed words of prompts. ``stated`` holds one ``{}`` for the answer.
+
+    Raises:
+        ValueError: ``stated`` does not.
+    """
 
     question: str = "Q: "
     answer: str = "A:"
@@ -30,6 +34,10 @@ class Wording:
     direct: str = " The answer (arabic numerals) is"
     final: str = "Therefore, the answer (arabic numerals) is"
     stated: str = " The answer is {}."
+
+    def __post_init__(self) -> None:
+        if self.stated.count("{}") != 1 or self.stated.count("{") != 1 or self.stated.count("}") != 1:
+            raise ValueError(f"stated must hold one {{}} for the answer and no other brace, got {self.stated!r}")
 
 
 ENGLISH = Wording()
@@ -192,6 +200,8 @@ def _fewer(attempt: Callable[[int], Fitted], whole: Fitted, room: int) -> tuple[
 
 
 def _shown(one: Demonstration, wording: Wording, *, reasoned: bool, begin: str = "") -> str:
+    if not isinstance(one, Demonstration):
+        raise TypeError(f"demonstrations must hold Demonstration, got {type(one).__name__}")
     rationale = ""
     if reasoned:
         # English takes a space between sentences; so does whatever begins with one.
