@@ -21,6 +21,9 @@ from kb.cot.least_to_most import final_question, smaller_questions
         ("No list here.", []),
         ("", []),
         ("1.\n2. \n3. Three?", ["Three?"]),
+        ("**Plan**\n**1.** How many a?\n**2. How many b?**\n---", ["How many a?", "How many b?"]),
+        ("1. How many litres?\n1.5 litres are left.\n-2 is no item", ["How many litres?"]),
+        ("•How many?\n1.Why?\n2)3 of what?", ["How many?", "Why?", "3 of what?"]),
     ],
 )
 def test_lists_are_read(text: str, wanted: list[str]) -> None:

@@ -96,6 +96,13 @@ def test_what_cannot_be_is_refused(solutions: Any, verifier: Any, options: dict[
         rerank("q", solutions, verifier, extract=answer, **options)
 
 
+def test_what_is_of_another_kind_is_refused() -> None:
+    with pytest.raises(TypeError, match="completions must be a sequence of solutions, got list_iterator"):
+        rerank("q", iter(written("7")), scores(0.1), extract=answer)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="extract must give what can be hashed, or None, got list"):
+        rerank("q", written("7"), scores(0.1), extract=lambda text: [text])  # type: ignore[arg-type,return-value]
+
+
 def test_negative_scores_order_where_they_are_no_weights() -> None:
     assert rerank("q", written("7", "8"), scores(-2.0, -1.0), extract=answer, weighted=False).best == 1
 
@@ -152,6 +159,7 @@ def test_the_small_verifier_learns_what_is_planted() -> None:
         w * (x - m) / s for w, x, m, s in zip(verifier.weights, one, verifier.mean, verifier.scale, strict=True)
     )
     assert found[0] == pytest.approx(1 / (1 + math.exp(-by_hand)))
+    assert verifier("2 and 2?", []).shape == (0,)
     ranked = rerank("2 and 2?", written("2 + 2 = 5", "2 + 2 = 5", "2 + 2 = 4"), verifier, extract=answer)
     assert (ranked.best, ranked.answer) == (2, 4)
 

@@ -124,7 +124,22 @@ def test_any_extraction_will_do() -> None:
     [
         (lambda model: self_consistency(model, ["Q"], SAMPLING), TypeError, "prompt must be a text"),
         (lambda model: self_consistency_each(model, "Q", SAMPLING), TypeError, "prompts must be a sequence"),
-        (lambda model: self_consistency(model, "Q", Sampling(n=0)), ValueError, r"sampling\.n must be"),
+        (lambda model: self_consistency(model, "Q", Sampling(n=0)), ValueError, "n must be an integer of at least 1"),
+        (lambda model: self_consistency(model, "Q", {"n": 3}), TypeError, "sampling must be a Sampling, got dict"),
+        (lambda model: self_consistency_each(model, ["Q", 3], SAMPLING), TypeError, r"prompts\[1\] must be a string"),
+        (lambda model: self_consistency(model, "Q", SAMPLING, extract=None), TypeError, "extract must be a function"),
+        (lambda model: self_consistency(model, "Q", SAMPLING, vote="majority"), TypeError, "vote must be a function"),
+        (lambda model: self_consistency(model, "Q", SAMPLING, stop_rule=0.95), TypeError, "stop_rule must be a func"),
+        (
+            lambda model: self_consistency(model, "Q", SAMPLING, stop_rule=when_decided),
+            TypeError,
+            r"stop_rule must take 2 arguments, got when_decided\(\)",
+        ),
+        (
+            lambda model: self_consistency(model, "Q", SAMPLING, stop_rule=when_confident),
+            TypeError,
+            r"stop_rule must take 2 arguments, got when_confident\(threshold",
+        ),
         (lambda model: self_consistency(model, "Q", Sampling(n=2)), ValueError, "greedy ones are all the same"),
         (lambda model: self_consistency(model, "Q", SAMPLING, batch=0), ValueError, "batch must be"),
         (

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -116,6 +117,12 @@ def test_dirichlet_of_many_by_monte_carlo() -> None:
     assert dirichlet_confidence([5], unseen=0) == pytest.approx(1, abs=1e-9)
 
 
+def test_where_nothing_was_counted_nobody_is_sure() -> None:
+    assert beta_confidence([]) == pytest.approx(1 / 2)
+    assert dirichlet_confidence([]) == pytest.approx(1 / 2, abs=1e-9)
+    assert dirichlet_confidence([], unseen=3) == pytest.approx(1 / 4, abs=1e-9)
+
+
 def test_stop_rules() -> None:
     assert when_decided()([1, 1, 1], 2)
     assert not when_decided()([1, 1, 1], 4)
@@ -133,6 +140,11 @@ def test_stop_rules() -> None:
     [
         (lambda: majority("abc"), TypeError, "answers must be a sequence"),
         (lambda: majority([[1]]), TypeError, r"answers\[0\] must be hashable"),
+        (lambda: majority([(1, [2])]), TypeError, r"answers\[0\] must be hashable, got tuple"),
+        (lambda: majority([1, np.float32("nan")]), ValueError, r"answers\[1\] must be a finite number"),
+        (lambda: majority([Decimal("nan")]), ValueError, r"answers\[0\] must be a finite number"),
+        (lambda: weighted([1], iter([1])), TypeError, "weights must be a sequence of numbers"),
+        (lambda: weighted([1, 2], [1e308, 1e308]), ValueError, "weights must have a finite sum"),
         (lambda: majority([math.nan]), ValueError, r"answers\[0\] must be a finite number"),
         (lambda: weighted([1], [1, 2]), ValueError, "weights must be one for each of 1 answers, got 2"),
         (lambda: weighted([1], [-1]), ValueError, r"weights\[0\] must be a finite number of at least 0, got -1"),

@@ -40,7 +40,8 @@ A: Of 24 pencils she gives away 5, so she keeps 24 - 5 = 19. The answer is 19.
 {question}
 """
 
-_NUMBERED = re.compile(r"^\s*(?:\d{1,3}\s*[.):、]|[-*•])\s*(.+)$")
+# "1.5 litres" and "**Plan**" begin no item; "**1.** How many?" does.
+_NUMBERED = re.compile(r"^\s*(?:\*{0,2}\d{1,3}\s*(?:[):、]|\.(?!\d))|•|-(?![-\d])|\*(?!\*))\s*(.+)$")
 _QUOTED = re.compile(r"[\"“]([^\"“”]{1,1000})[\"”]")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 
@@ -150,7 +151,7 @@ def least_to_most(
 def smaller_questions(text: str) -> list[str]:
     """The questions of a numbered or bulleted list, or without a list those in quotation marks; none twice."""
     listed = [match[1] for line in text.splitlines() if (match := _NUMBERED.match(line))]
-    found = [one.strip().strip('"“”').strip() for one in listed or _QUOTED.findall(text)]
+    found = [one.strip(' *\t"“”') for one in listed or _QUOTED.findall(text)]
     return list(dict.fromkeys(one for one in found if one))
 
 

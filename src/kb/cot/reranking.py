@@ -86,10 +86,12 @@ def rerank(
         weighted: Whether a vote weighs as much as its score (Li et al.), or all weigh the same (Cobbe et al.).
 
     Raises:
-        TypeError: the question is no text.
+        TypeError: the question is no text, the solutions are no sequence, or what was read cannot be hashed.
         ValueError: there is no solution, the verifier gives not one finite score for each, or a negative weight.
     """
     require_text("question", question)
+    if not isinstance(completions, Sequence):
+        raise TypeError(f"completions must be a sequence of solutions, got {type(completions).__name__}")
     if not completions:
         raise ValueError("completions must hold at least one solution")
     if top is not None:
@@ -103,6 +105,8 @@ def rerank(
     weights: dict[Hashable, float] = {}
     for place in order[:top]:
         answer = extract(completions[place].text)
+        if not isinstance(answer, Hashable):
+            raise TypeError(f"extract must give what can be hashed, or None, got {type(answer).__name__}")
         if answer is not None:
             weights[answer] = weights.get(answer, 0.0) + (float(scores[place]) if weighted else 1.0)
     # sorted is stable, and the answers stand in the order of their best solutions
@@ -192,6 +196,8 @@ class LogisticVerifier:
         """Probabilities, one a solution."""
         from scipy.special import expit
 
+        if not completions:
+            return np.zeros(0)
         rows = _rows(self.features, [question] * len(completions), completions)
         found: NDArray[np.float64] = expit((rows - self.mean) / self.scale @ self.weights + self.bias)
         return found

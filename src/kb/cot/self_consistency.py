@@ -7,6 +7,7 @@ Sources: Wang et al. 2022, arXiv 2203.11171, section 2; Aggarwal et al. 2023, ar
 """
 
 import hashlib
+import inspect
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from kb.arguments import require_count
 from kb.cot.answers import extract_number
 from kb.cot.language_model import Completion, LanguageModel, Sampling
+from kb.cot.request_checks import require_sampling, require_texts
 from kb.cot.stopping import StopRule
 from kb.cot.votes import Vote, majority, probability_weights, weighted
 
@@ -114,12 +116,15 @@ def self_consistency_each(
         read_unfinished: Whether a sample that ran out of tokens may answer; its last number may be one on the way.
 
     Raises:
-        TypeError: the prompts are one text.
+        TypeError: an argument is of another kind, such as prompts that are one text, or a rule that was not made yet
+            (``when_decided`` for ``when_decided()``).
         ValueError: n or batch is no count, several samples are to be greedy, or a rule is to stop another vote than the
             majority's.
     """
-    if isinstance(prompts, str):
-        raise TypeError("prompts must be a sequence of texts, got one text")
+    prompts = require_texts("prompts", prompts)
+    for name, function, given in (("extract", extract, 1), ("vote", vote, 2), ("stop_rule", stop_rule, 2)):
+        if function is not None or name != "stop_rule":
+            _require_function(name, function, given)
     _check(sampling, vote, stop_rule, batch)
     size = batch or (sampling.n if stop_rule is None else 1)
     drawn = [_Drawn() for _ in prompts]
@@ -157,8 +162,22 @@ def _stops(rule: StopRule | None, answers: Sequence[Any], remaining: int) -> boo
     return rule is not None and rule(answers, remaining)
 
 
+def _require_function(name: str, function: object, given: int) -> None:
+    if not callable(function):
+        raise TypeError(f"{name} must be a function, got {type(function).__name__}")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some that are written in C do not tell
+        return
+    try:
+        signature.bind(*[None] * given)
+    except TypeError:
+        called = getattr(function, "__name__", type(function).__name__)
+        raise TypeError(f"{name} must take {given} arguments, got {called}{signature}") from None
+
+
 def _check(sampling: Sampling, vote: Voting, stop_rule: StopRule | None, batch: int | None) -> None:
-    require_count("sampling.n", sampling.n)
+    require_sampling(sampling)
     if batch is not None:
         require_count("batch", batch)
     if sampling.n > 1 and sampling.temperature == 0:

@@ -39,7 +39,7 @@ def beta_confidence(counts: Sequence[int]) -> float:
 
 
 def dirichlet_confidence(counts: Sequence[int], *, unseen: int = 1) -> float:
-    """P(the leader is the most probable of all answers), to about 1e-8.
+    """P(the leader is the most probable of all answers), to about 1e-8; 1/(1 + unseen) where nothing was counted.
 
     Args:
         counts: How many samples gave each answer.
@@ -53,7 +53,9 @@ def dirichlet_confidence(counts: Sequence[int], *, unseen: int = 1) -> float:
     from scipy.special import gammainc, gammaincinv
 
     require_count("unseen", unseen, least=0)
-    values = sorted([*_counted(counts), *([0] * unseen)], reverse=True)
+    counted = _counted(counts)
+    # Where nothing was counted, any one answer is the leader, and the unseen ones are others.
+    values = sorted([*(counted or [0] * (unseen > 0)), *([0] * unseen)], reverse=True)
     if not values:
         raise ValueError("counts must hold at least one answer where unseen is 0, got none")
     # Substituting the leader's own distribution function, u = P(Gamma(v + 1) < x), makes it a mean over (0, 1).

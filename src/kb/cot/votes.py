@@ -73,14 +73,18 @@ def weighted(answers: Sequence[Answer | None], weights: Sequence[float]) -> Vote
 
     Raises:
         TypeError: an argument is no sequence, or an answer cannot be hashed.
-        ValueError: there is not one weight for each answer, or one is negative or not finite.
+        ValueError: there is not one weight for each answer, one is negative or not finite, or their sum is too large.
     """
     answers = _checked(answers)
+    if not hasattr(weights, "__len__"):
+        raise TypeError(f"weights must be a sequence of numbers, got {type(weights).__name__}")
     if len(weights) != len(answers):
         raise ValueError(f"weights must be one for each of {len(answers)} answers, got {len(weights)}")
     for place, weight in enumerate(weights):
         if not is_number(weight) or weight < 0:
             raise ValueError(f"weights[{place}] must be a finite number of at least 0, got {weight!r}")
+    if not math.isfinite(sum(map(float, weights))):
+        raise ValueError("weights must have a finite sum, got one that is too large for a float")
     given: dict[Answer, list[float]] = {}
     for answer, weight in zip(answers, weights, strict=True):
         if answer is not None:
@@ -163,8 +167,10 @@ def _checked(answers: Sequence[Answer | None]) -> list[Answer | None]:
     if isinstance(answers, str) or not isinstance(answers, Sequence):
         raise TypeError(f"answers must be a sequence of answers, got {type(answers).__name__}")
     for place, answer in enumerate(answers):
-        if not isinstance(answer, Hashable):
-            raise TypeError(f"answers[{place}] must be hashable, got {type(answer).__name__}")
-        if isinstance(answer, float) and not is_number(answer):
+        try:
+            hash(answer)  # a tuple is Hashable whatever it holds, so that only trying tells
+        except TypeError:
+            raise TypeError(f"answers[{place}] must be hashable, got {type(answer).__name__}") from None
+        if (isinstance(answer, float) and not is_number(answer)) or answer != answer:
             raise ValueError(f"answers[{place}] must be a finite number, got {answer!r}; None is no answer")
     return list(answers)
