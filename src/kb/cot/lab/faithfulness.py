@@ -207,12 +207,15 @@ def early_answering_area(shares: Sequence[float], unchanged: Sequence[float]) ->
         unchanged: Share of the answers that were the same, at each.
 
     Raises:
-        ValueError: the shares do not rise from 0 to 1, or there are not as many of both.
+        ValueError: the shares do not rise from 0 to 1, there are not as many of both, or one is none of 0 to 1.
     """
     pairs = list(pairwise(shares))
     if len(shares) < 2 or shares[0] != 0 or shares[-1] != 1 or any(a >= b for a, b in pairs):
         raise ValueError(f"shares must rise from 0 to 1, got {list(shares)}")
     if len(unchanged) != len(shares):
         raise ValueError(f"unchanged must have one value a share, got {len(unchanged)} and {len(shares)} shares")
+    for value in unchanged:
+        if not is_number(value) or not 0 <= value <= 1:
+            raise ValueError(f"unchanged must be numbers from 0 to 1, got {value!r}")
     heights = [1 - (a + b) / 2 for a, b in pairwise(unchanged)]
     return sum((b - a) * height for (a, b), height in zip(pairs, heights, strict=True))
