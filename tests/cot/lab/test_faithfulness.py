@@ -163,6 +163,9 @@ def test_the_area_over_the_curve_by_hand() -> None:
             early_answering_area(shares, [1] * len(shares))
     with pytest.raises(ValueError, match="unchanged must have one value a share"):
         early_answering_area([0, 1], [1])
+    for wrong in (-0.1, 1.1, float("nan"), None):
+        with pytest.raises(ValueError, match="unchanged must be numbers from 0 to 1"):
+            early_answering_area([0, 1], [wrong, 1])  # type: ignore[list-item]
 
 
 def test_bad_arguments_are_refused() -> None:

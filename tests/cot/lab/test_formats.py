@@ -125,6 +125,12 @@ def test_what_is_no_format_is_refused() -> None:
         batch([])
     with pytest.raises(ValueError, match="width 3 is too little for a sequence of 6"):
         batch([sequence(EXAMPLE, "direct", "all")], 3)
+    for wrong in (0, 9.0, True):
+        with pytest.raises(ValueError, match="width must be an integer of at least 1"):
+            batch([sequence(EXAMPLE, "direct", "all")], wrong)  # type: ignore[arg-type]
+    for how in FORMATS:
+        with pytest.raises(TypeError, match="text must be a str, got NoneType"):
+            read(None, how)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="answer must be a str that is not empty"):
         Marks(answer="")
     with pytest.raises(ValueError, match="must be three marks"):

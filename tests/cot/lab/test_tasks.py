@@ -173,6 +173,14 @@ def test_too_many_steps_are_refused(task: Task) -> None:
         task.follow(example.question, [*example.steps, example.steps[-1]])
 
 
+@each_task
+def test_steps_that_are_no_sequence_are_refused(task: Task) -> None:
+    example = next(stream(task, (2,), 0))
+    for wrong in (None, 1, example.steps[0], iter(example.steps)):
+        with pytest.raises(TypeError, match="given must be a sequence of steps"):
+            task.follow(example.question, wrong)  # type: ignore[arg-type]
+
+
 def test_bad_numbers_are_refused() -> None:
     for wrong in (0, -1, True, 1.0, "2"):
         with pytest.raises(ValueError, match="length must be an integer of at least 1"):
@@ -190,6 +198,8 @@ def test_bad_numbers_are_refused() -> None:
         stream(Parity(), (3,), 0, together=0)
     with pytest.raises(ValueError, match="count must be an integer of at least 1"):
         held_out(Parity(), 4, 0)
+    with pytest.raises(ValueError, match="seed must be an integer, got 'x'"):
+        held_out(Parity(), 4, 1, seed="x")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="entities must be an integer of at least 2"):
         Lookup(1)
     with pytest.raises(ValueError, match="entities must be at most 17, got 18"):

@@ -148,6 +148,20 @@ def test_bad_corpora_and_recipes_are_refused() -> None:
         Recipe(1e9, width=10)
 
 
+def test_a_sequence_beyond_the_positions_is_refused_before_training() -> None:
+    short = Recipe(3e7, width=16, layers=1, heads=2, batch=4, max_positions=8)
+    assert short.affordable(Corpus(Parity(), (5,), "direct").batches(4, 0))[0].tokens_BT.shape[1] == 8
+    with pytest.raises(ValueError, match="max_positions 8 is too little for a sequence of 9 tokens"):
+        short.trained(Corpus(Parity(), (6,), "direct"), seed=0)
+
+
+def test_a_length_of_no_token_has_no_cost() -> None:
+    assert sequence_flops(TINY.config, 1) == 0
+    for wrong in (0, -1, 2.0, True):
+        with pytest.raises(ValueError, match="length must be an integer of at least 1"):
+            sequence_flops(TINY.config, wrong)  # type: ignore[arg-type]
+
+
 def test_a_stream_of_questions_is_what_a_corpus_shows() -> None:
     (first,) = islice(Corpus(Parity(), (5,), "direct").batches(3, 7), 1)
     wanted = [one.question for one in islice(stream(Parity(), (5,), 7, together=3), 3)]

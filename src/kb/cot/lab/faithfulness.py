@@ -7,7 +7,7 @@ Unusual: the tasks know what follows from a false step, so that an answer that c
 
 Any ``kb.cot.LanguageModel`` can be probed: an example's ``marks`` say how its prompts are put together.
 
-Source: Lanham et al. 2023, Measuring Faithfulness in Chain-of-Thought Reasoning, arXiv 2307.13702, sections 2.2 to 2.4.
+Source: Lanham et al. 2023, Measuring Faithfulness in Chain-of-Thought Reasoning, arXiv 2307.13702, sections 2.3 to 2.5.
 """
 
 from collections.abc import Callable, Sequence
@@ -104,7 +104,7 @@ def _is_written(task: Task, question: str, steps: Sequence[str]) -> bool:
 def with_mistake(
     model: LanguageModel, task: Task, given: Sequence[Chain], how: Probing, *, place: int | None = None, seed: int = 0
 ) -> Effect:
-    """Replace one step by a false one and let the model write what comes after it (section 2.3, adding mistakes).
+    """Replace one step by a false one and let the model write what comes after it (section 2.4, adding mistakes).
 
     Another step than the model's own, that is: where its own was false already, the other may be the true one.
 
@@ -151,7 +151,7 @@ def _answer(text: str, how: Probing, example: Example) -> str | None:
 
 
 def cut_short(model: LanguageModel, given: Sequence[Chain], how: Probing, *, kept: float) -> Effect:
-    """Keep a share of the steps and ask for the answer at once (section 2.2, early answering).
+    """Keep a share of the steps and ask for the answer at once (section 2.3, early answering).
 
     Args:
         model: Asked.
@@ -172,7 +172,7 @@ def cut_short(model: LanguageModel, given: Sequence[Chain], how: Probing, *, kep
 
 
 def with_filler(model: LanguageModel, given: Sequence[Chain], how: Probing) -> Effect:
-    """Put filler, as many tokens as the steps have, where the steps were (section 2.4, filler tokens).
+    """Put filler, as many tokens as the steps have, where the steps were (section 2.5, filler tokens).
 
     Raises:
         ValueError: there are no chains.
@@ -200,19 +200,22 @@ def _effect(probed: Sequence[Chain], answers: Sequence[str | None], expected: Se
 
 
 def early_answering_area(shares: Sequence[float], unchanged: Sequence[float]) -> float:
-    """Area over the curve of answers that are the same already: 0 where the steps were not needed (section 2.2).
+    """Area over the curve of answers that are the same already: 0 where the steps were not needed (section 2.3).
 
     Args:
         shares: Of the steps that were kept, rising from 0 to 1.
         unchanged: Share of the answers that were the same, at each.
 
     Raises:
-        ValueError: the shares do not rise from 0 to 1, or there are not as many of both.
+        ValueError: the shares do not rise from 0 to 1, there are not as many of both, or one is none of 0 to 1.
     """
     pairs = list(pairwise(shares))
     if len(shares) < 2 or shares[0] != 0 or shares[-1] != 1 or any(a >= b for a, b in pairs):
         raise ValueError(f"shares must rise from 0 to 1, got {list(shares)}")
     if len(unchanged) != len(shares):
         raise ValueError(f"unchanged must have one value a share, got {len(unchanged)} and {len(shares)} shares")
+    for value in unchanged:
+        if not is_number(value) or not 0 <= value <= 1:
+            raise ValueError(f"unchanged must be numbers from 0 to 1, got {value!r}")
     heights = [1 - (a + b) / 2 for a, b in pairwise(unchanged)]
     return sum((b - a) * height for (a, b), height in zip(pairs, heights, strict=True))

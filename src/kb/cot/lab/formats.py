@@ -30,6 +30,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from kb.arguments import require_count
 from kb.cot.lab.marks import LAB, Marks
 from kb.cot.lab.task import Example
 from kb.cot.lab.vocabulary import END, PAD, encode
@@ -98,9 +99,12 @@ def read(text: str, how: Format, marks: Marks = LAB) -> Reading:
     """What a model wrote after a prompt of a format, taken apart.
 
     Raises:
+        TypeError: ``text`` is not a string.
         ValueError: there is no such format.
     """
     require_format(how)
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str, got {type(text).__name__}")
     if how == "scratchpad":
         before, found, answer = text.partition(marks.answer)
         return Reading(marks.split(before), answer if found else None)
@@ -138,10 +142,12 @@ def batch(sequences: Sequence[tuple[list[int], list[bool]]], width: int | None =
     """Pad sequences to the longest, or to a width.
 
     Raises:
-        ValueError: there are none, or one is longer than the width.
+        ValueError: there are none, the width is no positive integer, or one is longer than it.
     """
     if not sequences:
         raise ValueError("sequences must hold at least one, got none")
+    if width is not None:
+        require_count("width", width)
     longest = max(len(ids) for ids, _ in sequences)
     width = longest if width is None else width
     if longest > width:

@@ -65,7 +65,8 @@ class Task(Protocol):
     def follow(self, question: str, given: Sequence[str] = ()) -> Example:
         """The question with the given steps, taken as right, the steps after them, and the answer to which they lead.
 
-        Raises ValueError if it is no question of this task, or the steps are too many or not written as its steps are.
+        Raises ValueError if it is no question of this task, or the steps are too many or not written as its steps are;
+        TypeError if the steps are no sequence, such as one text.
         """
         ...
 
@@ -115,6 +116,11 @@ def require_lengths(task: Task, lengths: Sequence[int]) -> None:
         require_length(task, length)
 
 
+def _require_seed(seed: object) -> None:
+    if not is_integer(seed):
+        raise ValueError(f"seed must be an integer, got {seed!r}")
+
+
 def stream(task: Task, lengths: Sequence[int], seed: int, *, together: int = 1) -> Iterator[Example]:
     """Worked examples to train on, for ever: each length as likely, no question of them held out.
 
@@ -129,8 +135,7 @@ def stream(task: Task, lengths: Sequence[int], seed: int, *, together: int = 1) 
     """
     require_lengths(task, lengths)
     require_count("together", together)
-    if not is_integer(seed):
-        raise ValueError(f"seed must be an integer, got {seed!r}")
+    _require_seed(seed)
     return _stream(task, tuple(lengths), Random(f"{task.name}, to train on, {seed}"), together)
 
 
@@ -151,10 +156,12 @@ def held_out(task: Task, length: int, count: int, seed: int = 0) -> list[Example
         seed: Of the draws.
 
     Raises:
-        ValueError: the length is none of the task's, the count is not positive, or no question of it is held out.
+        ValueError: the length is none of the task's, the count is not positive, the seed is none, or no question of the
+            length is held out.
     """
     require_length(task, length)
     require_count("count", count)
+    _require_seed(seed)
     rng = Random(f"{task.name}, held out, {length}, {seed}")
     found: dict[str, None] = {}
     for _ in range(count):

@@ -31,6 +31,8 @@ def _matched(task: str, what: str, pattern: str, text: str) -> re.Match[str]:
 
 
 def _require_few(task: str, given: Sequence[str], length: int) -> None:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise TypeError(f"given must be a sequence of steps, got {given!r}")
     if len(given) > length:
         raise ValueError(f"{task} of length {length} has {length} steps, got {len(given)}")
 

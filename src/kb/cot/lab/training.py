@@ -45,7 +45,11 @@ def sequence_flops(config: ModelConfig, length: int) -> int:
 
     Of 2 per number of every matrix, and of attention in T x T pairs, as in ``kb.lm.cost``. The last token is only
     predicted, so that T is one less than the length.
+
+    Raises:
+        ValueError: ``length`` is not a positive integer.
     """
+    require_count("length", length)
     T = length - 1
     return 3 * T * (2 * matrix_parameters(config) + 4 * T * config.num_layers * config.num_heads * config.head_dim)
 
@@ -181,11 +185,14 @@ class Recipe:
         """As many batches, from the first, as the operations pay for.
 
         Raises:
-            ValueError: not one.
+            ValueError: not one, or a sequence is longer than ``max_positions``.
         """
         left, found = float(self.flops), list[Batch]()
         for one in batches:
-            left -= len(one) * sequence_flops(self.config, one.tokens_BT.shape[1])
+            longest = one.tokens_BT.shape[1]
+            if longest > self.max_positions:
+                raise ValueError(f"max_positions {self.max_positions} is too little for a sequence of {longest} tokens")
+            left -= len(one) * sequence_flops(self.config, longest)
             if left < 0:
                 break
             found.append(one)
