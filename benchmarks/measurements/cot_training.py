@@ -27,6 +27,7 @@ from kb.cot.lab import (
     Run,
     StarConfig,
     Task,
+    WordProblems,
     mixture,
     star,
     stream,
@@ -44,8 +45,12 @@ COUNTED: dict[str, tuple[Format, Counted]] = {
     "steps after the answer, loss on both": ("post-hoc", "completion"),
 }
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
-KNOWN = {"lookup": 100, "parity": 100}
-STAR_TASKS: tuple[tuple[Task, tuple[int, ...]], ...] = ((Lookup(), (3, 4, 5)), (Parity(), (4, 5, 6)))
+KNOWN = {"lookup": 100, "parity": 100, "word problems": 200}
+STAR_TASKS: tuple[tuple[Task, tuple[int, ...]], ...] = (
+    (Lookup(), (3, 4, 5)),
+    (Parity(), (6, 7, 8)),  # two answers: a wrong chain ends in the right one half of the time
+    (WordProblems(), (1, 2)),
+)
 FILTERS: dict[str, tuple[Keep, bool]] = {
     "right answer": ("right answer", False),
     "right answer, hints": ("right answer", True),
@@ -53,7 +58,7 @@ FILTERS: dict[str, tuple[Keep, bool]] = {
     "everything": ("everything", False),
     "nothing": ("nothing", False),
 }
-STAR_RECIPE, ROUNDS, QUESTIONS = Recipe(8e10), 3, 800
+STAR_RECIPE, ROUNDS, QUESTIONS = Recipe(8e10), 2, 800
 
 
 @dataclass(frozen=True)
