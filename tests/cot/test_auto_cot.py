@@ -16,6 +16,7 @@ from kb.cot import (
     Sampling,
     auto_cot,
     extract_number,
+    zero_shot_cot,
 )
 
 TRIGGER = "Let's think step by step."
@@ -220,11 +221,43 @@ def test_the_seed_decides() -> None:
         (QUESTIONS, {"filters": None}, TypeError, "filters must be DemonstrationFilters, got NoneType"),
         (QUESTIONS, {"most_candidates": 0}, ValueError, "most_candidates must be an integer"),
         (QUESTIONS, {"seed": -1}, ValueError, "seed must be an integer of at least 0"),
+        (QUESTIONS, {"temperature": -1.0}, ValueError, "temperature must be 0"),
+        (QUESTIONS, {"stop": "Q:"}, TypeError, "stop must be a sequence of strings"),
+        (QUESTIONS, {"trigger": None}, TypeError, "trigger must be a string, got NoneType"),
+        (QUESTIONS, {"answer_trigger": 7}, TypeError, "answer_trigger must be a string, got int"),
+        (QUESTIONS, {"chat": "no"}, TypeError, "chat must be True or False, got 'no'"),
     ],
 )
 def test_what_cannot_be_is_refused(questions: Any, options: dict[str, Any], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         make(Scripted(), questions, **options)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"model": None}, r"model must have a method generate\(\), got NoneType"),
+        ({"embedding": [[0.0]]}, r"embedding must have a method embed\(\), got list"),
+        ({"extract": None}, "extract must be a function of a text, got NoneType"),
+        ({"config": {"clusters": 3}}, "config must be an AutoCotConfig, got dict"),
+    ],
+)
+def test_tools_of_another_kind_are_refused_before_any_work(wrong: dict[str, Any], message: str) -> None:
+    model = Scripted()
+    given = {"model": model, "embedding": Planted(), "extract": number, "config": AutoCotConfig(clusters=3), **wrong}
+    with pytest.raises(TypeError, match=message):
+        auto_cot(given["model"], QUESTIONS, given["embedding"], extract=given["extract"], config=given["config"])
+    assert not model.calls
+
+
+def test_the_prompt_made_of_them_is_the_papers_and_has_the_trigger_once_in_each() -> None:
+    """Also where a chat model repeats what it was told."""
+    for written in (GOOD, f"{TRIGGER}\n{GOOD}"):
+        (shown,) = make(Scripted(bad={"1.0": written}), ["Question 1.0 ?"], clusters=1).demonstrations
+        assert zero_shot_cot("4 + 4?", [shown]).text == (
+            f"Q: Question 1.0 ?\nA: {TRIGGER} He has 7 apples. The sum is 7. The answer is 7.\n\n"
+            f"Q: 4 + 4?\nA: {TRIGGER}"
+        )
 
 
 def test_filters_are_the_callers() -> None:

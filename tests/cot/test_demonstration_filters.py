@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kb.cot import DemonstrationFilters
+from kb.cot import DemonstrationFilters, extract_number
 from kb.cot.demonstration_filters import count_words
 
 GOOD = "Tom has 3 apples.\nHe buys 4 more.\nSo he has 3 + 4 = 7 apples."
@@ -52,6 +52,12 @@ def failures(question: str = "How many?", rationale: str = GOOD, answer: object 
 )
 def test_each_filter(arguments: dict[str, Any], wanted: tuple[str, ...]) -> None:
     assert failures(**arguments) == wanted
+
+
+def test_seven_tenths_are_not_seven() -> None:
+    told = DemonstrationFilters().failures("How many?", "It is .7 of all.", 7, extract_number)
+    assert told == ("answer not near the end",)
+    assert DemonstrationFilters().failures("How many?", "It is .7 of ten, or 7.", 7, extract_number) == ()
 
 
 @pytest.mark.parametrize(

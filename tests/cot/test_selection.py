@@ -55,8 +55,10 @@ def test_the_same_seed_gives_the_same_groups() -> None:
         ([["a"], ["b"]], 1, TypeError, "must be numbers"),
         ([[1.0], [2.0, 3.0]], 1, ValueError, "must be a matrix"),
         ([[1.0], [2.0]], 0, ValueError, "groups must be an integer of at least 1"),
+        ([[0.0], [1e-170], [2e-170], [1.0]], 4, ValueError, "groups must be at most 2, as many as k-means tells apart"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_what_cannot_be_clustered(rows: Any, groups: int, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         k_means(rows, groups, seed=0)
@@ -151,6 +153,7 @@ def test_a_copy_is_not_taken_while_there_is_something_else() -> None:
         (lambda: select_nearest(POOL, POOL, 9, exclude=range(9)), ValueError, "count must be at most 8"),
         (lambda: select_nearest(POOL, POOL, 1, exclude=[0]), ValueError, "exclude must hold 9 indices"),
         (lambda: select_nearest(POOL[:1], POOL, 1, exclude=[9]), ValueError, "exclude must hold indices from 0 to 8"),
+        (lambda: select_nearest(POOL[:1], POOL, 1, exclude=0), TypeError, "exclude must be a sequence of indices"),
         (lambda: select_k_center(POOL, 10), ValueError, "count must be at most 9"),
         (lambda: select_k_center(POOL, 2, first=-1), ValueError, "first must hold indices from 0 to 8, got -1"),
         (lambda: select_mmr(POOL, POOL, 2), ValueError, "question must be one embedding, got 9"),
@@ -160,6 +163,8 @@ def test_a_copy_is_not_taken_while_there_is_something_else() -> None:
         (lambda: measure_coverage(POOL, [9]), ValueError, "chosen must hold indices from 0 to 8, got 9"),
         (lambda: measure_coverage(POOL, [True]), ValueError, "chosen must hold indices"),
         (lambda: measure_coverage(POOL, [0], groups=["a"]), ValueError, "groups must hold 9 entries"),
+        (lambda: measure_coverage(POOL, [0], groups=iter("a")), TypeError, "groups must be a sequence of numbers"),
+        (lambda: measure_coverage(POOL, [0], groups=[["a"]] * 9), TypeError, "groups must be a sequence of numbers"),
         (lambda: measure_coverage(POOL, [0], radius=-1.0), ValueError, "radius must be a distance"),
         (lambda: distance_to_nearest(POOL, [[1.0]]), ValueError, "of one width"),
     ],

@@ -22,7 +22,7 @@ from kb.cot.clustering import Clustering, k_means, require_embeddings
 from kb.cot.demonstration_filters import DemonstrationFilters
 from kb.cot.demonstrations import Demonstration
 from kb.cot.language_model import LanguageModel, Sampling
-from kb.cot.request_checks import require_questions
+from kb.cot.request_checks import require_questions, require_sampling, require_text
 from kb.cot.sentence_embeddings import SentenceEmbedding
 
 Extract = Callable[[str], object | None]
@@ -49,7 +49,7 @@ class AutoCotConfig:
         chat: Whether the prompt goes through the model's chat template.
 
     Raises:
-        TypeError: ``filters`` are something else.
+        TypeError: ``filters`` are something else, a trigger is no text, ``chat`` is neither true nor false.
         ValueError: a number is out of its range, or the policy is not known.
     """
 
@@ -71,6 +71,11 @@ class AutoCotConfig:
         for name in ("clusters", "candidates_per_round", "max_tokens", "answer_tokens"):
             require_count(name, getattr(self, name))
         require_count("seed", self.seed, least=0)
+        require_text("trigger", self.trigger)
+        require_text("answer_trigger", self.answer_trigger)
+        require_sampling(Sampling(self.max_tokens, self.temperature, stop=self.stop, seed=self.seed))
+        if not isinstance(self.chat, bool):
+            raise TypeError(f"chat must be True or False, got {self.chat!r}")
         if self.most_candidates is not None:
             require_count("most_candidates", self.most_candidates)
         if not isinstance(self.filters, DemonstrationFilters):
@@ -82,6 +87,8 @@ class AutoCotConfig:
 @dataclass(frozen=True, eq=False)
 class AutoCot:
     """Demonstrations, and how they came about.
+
+    Each rationale begins with the trigger. ``zero_shot_cot(question, made.demonstrations)`` is the prompt of the paper.
 
     Args:
         demonstrations: One a cluster, in the order of the clusters, less those that failed.
@@ -131,7 +138,8 @@ def auto_cot(
         ValueError: there are fewer different questions than clusters, one is empty, or a prompt does not fit the model.
         AutoCotError: nothing passed in a cluster, and the policy is "raise".
     """
-    config = config or AutoCotConfig()
+    config = AutoCotConfig() if config is None else config
+    _require_tools(model, embedding, extract, config)
     questions = require_questions(questions)
     if len(set(questions)) < config.clusters:
         raise ValueError(f"questions must hold at least {config.clusters} different ones, got {len(set(questions))}")
@@ -249,7 +257,25 @@ class _Walk:
         return f"Q: {question}\nA: {self._config.trigger}"
 
 
+def _require_tools(model: object, embedding: object, extract: object, config: object) -> None:
+    """Refuse, before anything is embedded, what could not do its part.
+
+    Raises:
+        TypeError: one of them is of another kind.
+    """
+    for name, tool, method in (("model", model, "generate"), ("embedding", embedding, "embed")):
+        if not callable(getattr(tool, method, None)):
+            raise TypeError(f"{name} must have a method {method}(), got {type(tool).__name__}")
+    if not callable(extract):
+        raise TypeError(f"extract must be a function of a text, got {type(extract).__name__}")
+    if not isinstance(config, AutoCotConfig):
+        raise TypeError(f"config must be an AutoCotConfig, got {type(config).__name__}")
+
+
 def _demonstration(one: Candidate, question: str, config: AutoCotConfig) -> Demonstration:
-    """The rationale in one line, with the trigger before it, as in the paper's prompts."""
-    rationale = " ".join(f"{config.trigger} {one.rationale}".split())
+    """The rationale in one line, with the trigger before it, once, as in the paper's prompts."""
+    trigger, rationale = config.trigger.strip(), one.rationale or ""
+    if trigger and rationale.startswith(trigger):  # a chat model that repeats what it was told
+        rationale = rationale.removeprefix(trigger)
+    rationale = " ".join(f"{trigger} {rationale}".split())
     return Demonstration(question, rationale, one.answer or "")

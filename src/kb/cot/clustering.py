@@ -60,7 +60,8 @@ def k_means(embeddings_ND: ArrayLike, groups: int, *, seed: int) -> Clustering:
 
     Raises:
         TypeError: the embeddings are no numbers.
-        ValueError: they are no matrix, not finite, or hold fewer different rows than groups are wanted.
+        ValueError: they are no matrix, not finite, or hold fewer different rows than groups are wanted, or rows so
+            close, or so large, that k-means cannot tell so many groups apart.
     """
     from sklearn.cluster import KMeans
 
@@ -74,6 +75,8 @@ def k_means(embeddings_ND: ArrayLike, groups: int, *, seed: int) -> Clustering:
         raise ValueError(f"groups must be at most {distinct}, the number of different embeddings, got {groups}")
     found = KMeans(groups, n_init=_STARTS, random_state=seed).fit(rows_ND)
     labels_N = found.labels_.astype(np.int64)
+    if (told := len(np.unique(labels_N))) < groups:
+        raise ValueError(f"groups must be at most {told}, as many as k-means tells apart here, got {groups}")
     centers_KD = np.asarray(found.cluster_centers_, dtype=np.float64)
     return Clustering(labels_N, np.linalg.norm(rows_ND - centers_KD[labels_N], axis=1), centers_KD)
 

@@ -55,7 +55,7 @@ def measure_coverage(
         radius: A distance within which an item counts as covered.
 
     Raises:
-        TypeError: embeddings are no numbers.
+        TypeError: embeddings are no numbers, groups no sequence of labels that can be compared.
         ValueError: nothing was chosen, an index twice or none of the pool's; not one group for each item; a radius
             that is no distance.
     """
@@ -128,8 +128,11 @@ def _checked(
     indices_K = require_indices("chosen", chosen, len(rows_ND))
     if not len(indices_K) or len(set(indices_K.tolist())) < len(indices_K):
         raise ValueError(f"chosen must hold at least one index, and none twice, got {indices_K.tolist()}")
-    if groups is not None and len(groups) != len(rows_ND):
-        raise ValueError(f"groups must hold {len(rows_ND)} entries, one an item, got {len(groups)}")
+    if groups is not None:
+        if not isinstance(groups, Sequence | np.ndarray) or not all(isinstance(one, Hashable) for one in groups):
+            raise TypeError(f"groups must be a sequence of numbers or names, one an item, got {type(groups).__name__}")
+        if len(groups) != len(rows_ND):
+            raise ValueError(f"groups must hold {len(rows_ND)} entries, one an item, got {len(groups)}")
     if radius is not None and (not is_number(radius) or radius < 0):
         raise ValueError(f"radius must be a distance, at least 0, got {radius!r}")
     return rows_ND, indices_K

@@ -3,10 +3,13 @@
 Unusual: a candidate fails by name, and by all names that hold, not by the first; a cluster in which nothing passes can
 then be told why, and its least bad item found.
 
-Source: Zhang et al. 2022, Auto-CoT, arXiv 2210.03493, section 4; ``run_demo.py`` of amazon-science/auto-cot: a
-question of at most 60 words, at most 5 lines of reasoning, a full stop at the end, an answer, and that answer in the
-last sentence or among the last ten words. There a rationale must end with "."; here also with "!", "?" or their Chinese
-forms. Chinese, which has no spaces, is counted by characters.
+Sources: Zhang et al. 2022, Auto-CoT, arXiv 2210.03493, section 4.2 (a question of at most 60 tokens, at most 5 steps)
+and appendix C.2 (in arithmetic, an answer, and that it stands in the rationale); ``run_demo.py`` of
+amazon-science/auto-cot, which counts words, the labels "Q:" and "A:" among them, and lines, 7 where last letters are
+joined, wants a full stop at the end, and in arithmetic the answer in the last sentence, as part of a word if need be,
+or among the last ten words. Here labels are not counted, a rationale may also end with "!", "?" or their Chinese forms,
+the answer must be a word of its own, and is looked for in every task. Chinese, which has no spaces, is counted by
+characters.
 """
 
 import re
@@ -23,7 +26,8 @@ ESSENTIAL: frozenset[Failure] = frozenset({"no rationale", "no answer"})
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 _ENDS = (".", "!", "?", "。", "！", "？")
-_AROUND_A_WORD = ".,;:!?$€£¥()[]\"'*。，、；：！？"
+_BEFORE_A_WORD = ",;:!?$€£¥()[]\"'*。，、；：！？"
+_AFTER_A_WORD = _BEFORE_A_WORD + "."  # before a word a point is that of a fraction, as in .5
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ class DemonstrationFilters:
         tail = rationale[starts[max(len(starts) - self.last_words, 0)] :]
         sentence = [part for part in _SENTENCE_END.split(rationale) if part.strip()][-1]
         wanted = str(answer).strip().casefold()
-        words = [word.strip(_AROUND_A_WORD).replace(",", "").casefold() for word in (tail + " " + sentence).split()]
+        parts = (tail + " " + sentence).split()
+        words = [word.lstrip(_BEFORE_A_WORD).rstrip(_AFTER_A_WORD).replace(",", "").casefold() for word in parts]
         return wanted in words or any(extract(part) == answer for part in (tail, sentence))
 
 

@@ -94,7 +94,8 @@ def direct(question: str, demonstrations: Sequence[Demonstration] = (), *, wordi
 def zero_shot_cot(question: str, demonstrations: Sequence[Demonstration] = (), *, wording: Wording = ENGLISH) -> Prompt:
     """The first stage of zero-shot chain of thought: the reply begins with the trigger.
 
-    With demonstrations they come before it, each beginning with the trigger too, as in Auto-CoT.
+    With demonstrations they come before it, each beginning with the trigger too: Auto-CoT's prompt. A rationale that
+    begins with it, as those of ``auto_cot`` do, is not given it twice.
 
     Raises:
         ValueError: the question or a part of a demonstration is empty.
@@ -107,6 +108,9 @@ def zero_shot_cot(question: str, demonstrations: Sequence[Demonstration] = (), *
 
 def few_shot_cot(question: str, demonstrations: Sequence[Demonstration], *, wording: Wording = ENGLISH) -> Prompt:
     """Worked examples, then the question: Wei's chain-of-thought prompting.
+
+    Nothing is put before the rationales nor after the question; the prompt of Auto-CoT, which ends in the trigger, is
+    ``zero_shot_cot(question, demonstrations)``.
 
     Raises:
         ValueError: there is no demonstration, or the question or a part of one is empty.
@@ -206,7 +210,9 @@ def _shown(one: Demonstration, wording: Wording, *, reasoned: bool, begin: str =
     if reasoned:
         # English takes a space between sentences; so does whatever begins with one.
         space = " " if wording.stated.startswith(" ") else ""
-        rationale = begin + space + one.rationale.strip()
+        rationale = one.rationale.strip()
+        begun = bool(begin.strip()) and rationale.startswith(begin.strip())
+        rationale = (space if begun else begin + space) + rationale
     answer = wording.stated.format(one.answer.strip())
     return f"{wording.question}{one.question.strip()}\n{wording.answer}{rationale}{answer}"
 

@@ -54,9 +54,10 @@ def select_nearest(
     _require_fits(count, len(pool_ND) - (exclude is not None))
     distances_QN = cdist(questions_QD, pool_ND)
     if exclude is not None:
-        if len(exclude) != len(questions_QD):
-            raise ValueError(f"exclude must hold {len(questions_QD)} indices, one a question, got {len(exclude)}")
-        distances_QN[np.arange(len(questions_QD)), require_indices("exclude", exclude, len(pool_ND))] = np.inf
+        own_Q = require_indices("exclude", exclude, len(pool_ND))
+        if len(own_Q) != len(questions_QD):
+            raise ValueError(f"exclude must hold {len(questions_QD)} indices, one a question, got {len(own_Q)}")
+        distances_QN[np.arange(len(questions_QD)), own_Q] = np.inf
     return np.argsort(distances_QN, axis=1, kind="stable")[:, :count].astype(np.int64)
 
 
@@ -68,7 +69,7 @@ def select_k_means(pool_ND: ArrayLike, count: int, *, seed: int) -> NDArray[np.i
         ValueError: there are not so many different ones.
     """
     groups = k_means(pool_ND, count, seed=seed).order()
-    return np.array([items[0] for items in groups if len(items)], dtype=np.int64)
+    return np.array([items[0] for items in groups], dtype=np.int64)
 
 
 def select_k_center(pool_ND: ArrayLike, count: int, *, first: int | None = None) -> NDArray[np.int64]:
@@ -143,6 +144,7 @@ def require_indices(name: str, indices: object, size: int) -> NDArray[np.int64]:
     """Indices as an array.
 
     Raises:
+        TypeError: they are no sequence.
         ValueError: one of them is no integer from 0 to ``size - 1``.
     """
     listed = indices.tolist() if isinstance(indices, np.ndarray) else indices

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PACKAGE = "minilm"
-_MOST_TOKENS = 256  # what the encoder was trained with, [CLS] and [SEP] included
+_MOST_TOKENS = 256  # where sentence-transformers cuts, [CLS] and [SEP] included; it was trained with 128
 _WIDTH = 384
 
 
