@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import task_lab
 from benchmarks.measurements import cot_faithfulness, cot_scratchpad, cot_training
-from kb.cot.lab import Corpus, Effect, Parity, Recipe, Round, Run, Score, sequence_flops
+from kb.cot.lab import Corpus, Effect, Lookup, Parity, Recipe, Round, Run, Score, sequence_flops
 
 CPU = torch.device("cpu")
 TINY = Recipe(4e6, width=8, layers=1, heads=2, batch=4, max_positions=128)
@@ -98,7 +98,7 @@ def test_one_model_is_probed_and_one_loop_is_run(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cot_training, "STAR_RECIPE", TINY)
     monkeypatch.setattr(cot_training, "QUESTIONS", 8)
     monkeypatch.setattr(cot_training, "ROUNDS", 1)
-    rounds = cot_training.looped(cot_training.Loop("parity", 0, Parity(), (2, 3)))
+    rounds = cot_training.looped(cot_training.Loop("lookup", 0, Lookup(), (2, 3)))
     assert set(rounds) == set(cot_training.FILTERS)
     assert len({one[0].right for one in rounds.values()}) == 1
     learned = dataclasses.replace(TINY, flops=1.5e8, width=16)
