@@ -25,6 +25,7 @@ from book import notebooks, records
 from kb import runtime, timing
 
 EVERY_DEVICE = ("cpu", "cuda")
+MOST_TOLD = 8  # medians and ratios of a measurement, in the line that says it was recorded
 
 
 class ElsewhereError(Exception):
@@ -115,6 +116,8 @@ def summary(kind: Kind, made: Record) -> str:
         return f"ours / theirs = {shown(made)} ({each})"
     found = [f"{key} {value:.4g} {made['samples'][key]['unit']}" for key, value in made["medians"].items()]
     found += [f"{key} {value:.3f}" for key, value in made["median_ratios"].items()]
+    if len(found) > MOST_TOLD:
+        found[MOST_TOLD:] = [f"and {len(found) - MOST_TOLD} more"]
     return ", ".join(found) or f"facts: {', '.join(made['facts'])}"
 
 

@@ -93,6 +93,17 @@ def test_a_measurement_is_recorded_with_what_follows_from_it(
     assert "run 2 s, rest 4 s, run / rest 0.500: scheduling_overhead-" in capsys.readouterr().out
 
 
+def test_of_many_medians_a_few_are_told(
+    scripts: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    laps = {f"lap {number}": Samples("s", [1.0]) for number in range(12)}
+    scripts(measure=lambda device: Measurement("Laps", "by hand", samples=laps))
+    assert bench.main(["scheduling_overhead"], tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "lap 7 1 s, and 4 more: scheduling_overhead-" in said
+    assert "lap 8" not in said
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
