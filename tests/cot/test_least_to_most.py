@@ -92,6 +92,12 @@ def test_steps_are_bounded_and_the_question_itself_is_always_asked() -> None:
     assert found.answer is None
 
 
+def test_a_plan_that_lists_the_problems_own_question_does_not_have_it_asked_twice() -> None:
+    model = Scripted({"Ann": "1. How many  are left?\n2. How many a?\n3. how many are left?"})
+    (found,) = least_to_most(model, ["Ann has 3. How many are left?"], extract=lambda text: text, config=CONFIG)
+    assert [step.question for step in found.steps] == ["How many a?", "How many are left?"]
+
+
 def test_the_prompts_of_the_package_hold_the_problem() -> None:
     model = Scripted({})
     model.generate = lambda prompts, _: [[Completion(" 7", 1, "stop")] for _ in prompts]  # type: ignore[method-assign]

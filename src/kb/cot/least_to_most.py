@@ -127,11 +127,7 @@ def least_to_most(
     questions = require_questions(questions)
     prompts = [config.decompose.replace("{question}", question.strip()) for question in questions]
     plans = [one[0].text for one in model.generate(prompts, config.decomposition)]
-    # A step too many is left out at the end of the plan, never the problem's own question.
-    todo = [
-        [*smaller_questions(plan)[: config.most_steps], final_question(question)]
-        for plan, question in zip(plans, questions, strict=True)
-    ]
+    todo = [_asked(plan, question, config.most_steps) for plan, question in zip(plans, questions, strict=True)]
     prompts = [config.solve.replace("{question}", question.strip()) for question in questions]
     steps: list[list[Step]] = [[] for _ in questions]
     for number in range(max(map(len, todo), default=0)):
@@ -146,6 +142,14 @@ def least_to_most(
         LeastToMost(question, plan, tuple(taken), extract(taken[-1].text))
         for question, plan, taken in zip(questions, plans, steps, strict=True)
     ]
+
+
+def _asked(plan: str, problem: str, most_steps: int) -> list[str]:
+    """The questions in the order in which they are asked; the problem's own is the last, and is asked once."""
+    last = final_question(problem)
+    smaller = [one for one in smaller_questions(plan) if one.casefold().split() != last.casefold().split()]
+    # A step too many is left out at the end of the plan, never the problem's own question.
+    return [*smaller[:most_steps], last]
 
 
 def smaller_questions(text: str) -> list[str]:
