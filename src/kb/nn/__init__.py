@@ -29,7 +29,7 @@ from kb.nn.activations import (
 )
 from kb.nn.alibi import alibi_bias, alibi_bias_loop, alibi_slopes, alibi_slopes_loop
 from kb.nn.attention import grouped_query_attention, grouped_query_attention_loop
-from kb.nn.batch_norm import BatchNorm1d, BatchNorm2d, batch_norm_backward, batch_norm_loop
+from kb.nn.batch_normalization import BatchNorm1d, BatchNorm2d, batch_norm_backward, batch_norm_loop
 from kb.nn.depth import (
     INITIALIZATIONS,
     PLACEMENTS,
@@ -51,7 +51,7 @@ from kb.nn.gradient_flow import (
     saturated_activation,
     spectral_radius,
 )
-from kb.nn.group_norm import (
+from kb.nn.group_normalization import (
     GroupNorm,
     InstanceNorm1d,
     InstanceNorm2d,
@@ -66,8 +66,8 @@ from kb.nn.interleaved_rotary import (
     half_split_rows,
     rotation_2d,
 )
-from kb.nn.layer_norm import LayerNorm, layer_norm, layer_norm_backward, layer_norm_loop
-from kb.nn.normalize import (
+from kb.nn.layer_normalization import LayerNorm, layer_norm, layer_norm_backward, layer_norm_loop
+from kb.nn.normalization import (
     normalize,
     normalize_backward,
     normalize_backward_loop,
