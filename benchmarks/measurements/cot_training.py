@@ -43,6 +43,7 @@ COUNTED: dict[str, tuple[Format, Counted]] = {
     "steps, loss on the answer": ("scratchpad", "answer"),
     "steps after the answer, loss on both": ("post-hoc", "completion"),
 }
+BOTH: tuple[Format, ...] = ("direct", "scratchpad")
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 RECIPE = Recipe(1.5e11)
 KNOWN = {"lookup": 100, "word problems": 200}
@@ -88,9 +89,7 @@ def measure(device: torch.device) -> Measurement:
         for name, (how, counted) in COUNTED.items()
     ]
     jobs += [
-        task_lab.Training(
-            mixed(share), seed, Corpus(TASK, LENGTHS, mixture(share)), ("direct", "scratchpad"), LENGTHS, RECIPE
-        )
+        task_lab.Training(mixed(share), seed, Corpus(TASK, LENGTHS, mixture(share)), BOTH, LENGTHS, RECIPE)
         for seed in range(task_lab.SEEDS)
         for share in SHARES
     ]
