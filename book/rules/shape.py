@@ -126,6 +126,8 @@ def interview_questions(page: Page) -> list[str]:
         for part, start, end in zip(ANSWER_PARTS, places, [*places[1:], None], strict=True):
             if not text[start + len(part) : end].strip():
                 problems.append(f"`{section.title}`: nothing after {part}")
+        if re.search(r"\]\((?!\w+://)", text[places[0] : places[1]]):  # cards show it on a page of another folder
+            problems.append(f"`{section.title}`: a link in the 30-second answer")
     return problems
 
 

@@ -204,6 +204,7 @@ BROKEN: list[tuple[str, str, Callable[[Path], None]]] = [
     ("interview_questions", "no target", source(QUESTION, "(q-good-page)=", "(good-page)=")),
     ("interview_questions", "in this order", source(QUESTION, "**Why it is asked.**", "**Why.**")),
     ("interview_questions", "nothing after **Follow-ups.**", source(QUESTION, " *And a bad one?* Any other.", "")),
+    ("interview_questions", "a link in the 30-second answer", source(QUESTION, "One that", "[One](other.ipynb) that")),
     ("sources", "0 sections", source(SOURCES, "## Sources", "## Notes")),
     ("sources", "cites nothing", source(SOURCES, "{cite:t}`someone2020title`", "someone")),
     ("code_cells", "14 code cells", drop(PRINTS, PRINTS + 5)),
