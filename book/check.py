@@ -45,9 +45,13 @@ def page(path: Path, name: str, root: Path) -> Result:
     Once more where the first cell that fails is one whose output may vary, such as a bound on a time. A cell that is
     compared gets no second try.
     """
-    result = steps.pytest(f"page {name}", [*NBVAL, str(path)], root, skips_fail=True)
+
+    def once() -> Result:
+        return steps.pytest(f"page {name}", [*NBVAL, str(path)], root, skips_fail=True)
+
+    result = once()
     if result.failures and (first := result.failures[0]) in varying(path):
-        result = steps.pytest(f"page {name}", [*NBVAL, str(path)], root, skips_fail=True)
+        result = once()
         result.note = f"{result.note} run twice: at first, {first} failed, whose output may vary".strip()
     if result.seconds > SLOWEST_PAGE:
         result.note = f"{result.note} over its budget of {SLOWEST_PAGE} s".strip()
