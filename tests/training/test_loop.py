@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kb.lm import DecoderLM, ModelConfig
-from kb.moe import RouterConfig
-from kb.moe.language_model import moe_language_model
 from kb.training import (
     Step,
     TrainConfig,
@@ -215,26 +213,6 @@ def test_next_token_loss_is_the_mean_over_tokens_of_minus_log_probability() -> N
     torch.testing.assert_close(next_token_loss(model, tokens_BT), by_hand)
 
 
-def test_the_start_is_normal_and_smaller_into_the_residual_stream() -> None:
-    config = ModelConfig(512, 64, 256, 8, 4, 4, 16, 32, qkv_bias=True)
-    model = DecoderLM(config)
-    initialize(model, seed=0, std=0.05)
-    stds = {name: float(p.detach().std()) for name, p in model.named_parameters() if p.ndim == 2}
-    for name, value in stds.items():
-        wanted = 0.05 / 4 if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.05
-        assert value == pytest.approx(wanted, rel=0.06), name
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 1:
-            assert torch.equal(parameter, torch.zeros_like(parameter) if "bias" in name else torch.ones_like(parameter))
-    other = DecoderLM(config)
-    torch.manual_seed(5)
-    initialize(other, seed=0, std=0.05)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
-    for wrong, message in (({"seed": None}, "seed"), ({"seed": 0, "std": 0}, "std must be a positive")):
-        with pytest.raises(ValueError, match=message):
-            initialize(model, **wrong)  # type: ignore[arg-type]
-
-
 def test_a_small_model_learns_a_repeating_text_and_twice_the_same_way() -> None:
     text_N = torch.arange(400) % 7
     losses = []
@@ -309,11 +287,3 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_the_weights() -> None
     with pytest.raises(ValueError, match=r"the gradient of step 0 is not finite, its loss -?0.0 is"):
         train(model, batches(1), loss, TrainConfig(1))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
-
-
-def test_the_size_of_a_routers_noise_starts_as_its_paper_has_it() -> None:
-    model = moe_language_model(SMALL, RouterConfig(3, 2, noisy=True))
-    initialize(model, seed=0)
-    sizes = [parameter for name, parameter in model.named_parameters() if name.endswith("noise_weight")]
-    assert len(sizes) == SMALL.num_layers
-    assert not any(size.any() for size in sizes)
