@@ -1,9 +1,56 @@
-"""One decoder-only language model, small enough to read and able to run released weights."""
+"""One decoder-only language model, small enough to read and able to run released weights; what layers cost."""
 
 from kb.lm.cache import Cache, KVCache, NoCache
 from kb.lm.config import ModelConfig
+from kb.lm.copy_task import CopyBatch, CopyTask, copy_loss
 from kb.lm.generation import generate
 from kb.lm.model import DecoderLM
+from kb.lm.parameter_count import (
+    ENCODERS,
+    EncoderSizes,
+    decoder_parameters,
+    encoder_layer_parameters,
+    encoder_parameters,
+)
 from kb.lm.sampling import GREEDY, SamplingParams
+from kb.lm.sequence_layers import (
+    LayerCost,
+    contiguous_dilations,
+    convolution_cost,
+    convolution_stack_cost,
+    equal_length,
+    exponential_dilations,
+    recurrence_cost,
+    self_attention_cost,
+)
+from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentModel
 
-__all__ = ["GREEDY", "Cache", "DecoderLM", "KVCache", "ModelConfig", "NoCache", "SamplingParams", "generate"]
+__all__ = [
+    "ENCODERS",
+    "GREEDY",
+    "AttentionModel",
+    "Cache",
+    "ConvolutionModel",
+    "CopyBatch",
+    "CopyTask",
+    "DecoderLM",
+    "EncoderSizes",
+    "KVCache",
+    "LayerCost",
+    "ModelConfig",
+    "NoCache",
+    "RecurrentModel",
+    "SamplingParams",
+    "contiguous_dilations",
+    "convolution_cost",
+    "convolution_stack_cost",
+    "copy_loss",
+    "decoder_parameters",
+    "encoder_layer_parameters",
+    "encoder_parameters",
+    "equal_length",
+    "exponential_dilations",
+    "generate",
+    "recurrence_cost",
+    "self_attention_cost",
+]

@@ -84,6 +84,8 @@ class CausalConv1d(nn.Module):
         ValueError: a size is not a positive integer.
     """
 
+    bias: nn.Parameter | None
+
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1, bias: bool = True
     ) -> None:
