@@ -165,28 +165,21 @@ class MultiHeadAttention(nn.Module):
 
         Raises:
             TypeError: the tensors are not of the weights' dtype, or a mask neither that nor boolean.
-            ValueError: the shapes do not fit, ``is_causal`` comes without a mask, or weights are wanted of the fused
-                way, which keeps none.
+            ValueError: the shapes do not fit, ``is_causal`` comes without a mask, or the fused way is to give weights.
         """
         self._check(query, key, value)
-        if is_causal and attn_mask is None:
-            raise ValueError("is_causal=True says of attn_mask that it is causal: give the mask too")
-        if need_weights and self.attend is masked_attention_fused:
-            raise ValueError("need_weights must be False: the fused kernel keeps no weights")
+        self._check_switches(need_weights, attn_mask, is_causal)
         alone = query.dim() == 2
         query, key, value = (self._by_sequence(one, alone) for one in (query, key, value))
         mask = self._mask(query, key, key_padding_mask, attn_mask, alone)
         attend = self.attend or (masked_attention_einsum if need_weights else masked_attention_fused)
-        mixed_BTNH, weights = attend(
-            *self.project(query, key, value),
-            mask,
-            dropout=self.dropout if self.training else 0.0,
-            zero_empty=not need_weights,
-        )
+        p = self.dropout if self.training else 0.0
+        heads = self.project(query, key, value)
+        mixed_BTNH, weights = attend(*heads, mask, dropout=p, zero_empty=not need_weights)
         out: Tensor = self.out_proj(mixed_BTNH.flatten(2))
-        if not need_weights or weights is None:
+        if not need_weights:
             weights = None
-        elif average_attn_weights:
+        if weights is not None and average_attn_weights:
             weights = weights.mean(1)
         if alone:
             return out[0], None if weights is None else weights[0]
@@ -242,6 +235,12 @@ class MultiHeadAttention(nn.Module):
         sequences = {one[0 if self.batch_first else 1] for one in shapes if len(one) == 3}
         if len(sequences) > 1 or shapes[1][:-1] != shapes[2][:-1]:
             raise ValueError(f"query, key and value must be of as many sequences, key and value as long, got {shapes}")
+
+    def _check_switches(self, need_weights: bool, mask: Tensor | None, is_causal: bool) -> None:
+        if is_causal and mask is None:
+            raise ValueError("is_causal=True says of attn_mask that it is causal: give the mask too")
+        if need_weights and self.attend is masked_attention_fused:
+            raise ValueError("need_weights must be False: the fused kernel keeps no weights")
 
     def _by_sequence(self, x: Tensor, alone: bool) -> Tensor:
         if alone:
