@@ -182,13 +182,8 @@ def rotary_tables(positions_BT: Tensor, inverse_frequencies_P: Tensor, factor: f
     return angles_BTP.cos() * factor, angles_BTP.sin() * factor
 
 
-def apply_rotary(x_BTNH: Tensor, cos_BTP: Tensor, sin_BTP: Tensor) -> Tensor:
-    """Turn every pair (i, i + H/2) of every head by its angle; the result has the dtype of ``x``.
-
-    Raises:
-        TypeError: ``x`` is not of a floating dtype.
-        ValueError: ``x`` is not [B, T, N, 2P] for tables [B, T, P], or [1, T, P] where positions are those of all rows.
-    """
+def require_rotary_fit(x_BTNH: Tensor, cos_BTP: Tensor, sin_BTP: Tensor) -> None:
+    """Refuse heads and tables that do not fit each other, as :func:`apply_rotary` says."""
     if not x_BTNH.is_floating_point():
         raise TypeError(f"x must be a floating-point tensor, got {x_BTNH.dtype}")
     fits = x_BTNH.dim() == 4 and cos_BTP.dim() == 3 and cos_BTP.shape == sin_BTP.shape
@@ -197,6 +192,16 @@ def apply_rotary(x_BTNH: Tensor, cos_BTP: Tensor, sin_BTP: Tensor) -> Tensor:
         fits = rows in (1, B) and steps == T and 2 * P == H
     if not fits:
         raise ValueError(f"x {tuple(x_BTNH.shape)} and tables {tuple(cos_BTP.shape)}: wanted [B, T, N, 2P], [B, T, P]")
+
+
+def apply_rotary(x_BTNH: Tensor, cos_BTP: Tensor, sin_BTP: Tensor) -> Tensor:
+    """Turn every pair (i, i + H/2) of every head by its angle; the result has the dtype of ``x``.
+
+    Raises:
+        TypeError: ``x`` is not of a floating dtype.
+        ValueError: ``x`` is not [B, T, N, 2P] for tables [B, T, P], or [1, T, P] where positions are those of all rows.
+    """
+    require_rotary_fit(x_BTNH, cos_BTP, sin_BTP)
     cos, sin = cos_BTP[:, :, None].to(x_BTNH.dtype), sin_BTP[:, :, None].to(x_BTNH.dtype)
     first, second = x_BTNH.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
