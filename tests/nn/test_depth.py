@@ -89,9 +89,7 @@ def test_attention_is_causal_and_qk_norm_bounds_its_scores() -> None:
         for norm, layer in ((attention.q_norm, attention.query), (attention.k_norm, attention.key))
     )
     scores = torch.einsum("btnh,bsnh->bnts", q, k) / 2
-    assert (
-        float(scores.detach().abs().max()) <= 2 + 1e-4
-    )  # sqrt(H): two vectors of root mean square 1, whatever the input
+    assert float(scores.detach().abs().max()) <= 2 + 1e-4  # sqrt(H), whatever the input
 
 
 def test_the_same_seed_gives_every_placement_the_same_weights() -> None:

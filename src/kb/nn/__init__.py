@@ -29,7 +29,7 @@ from kb.nn.activations import (
 )
 from kb.nn.alibi import alibi_bias, alibi_bias_loop, alibi_slopes, alibi_slopes_loop
 from kb.nn.attention import grouped_query_attention, grouped_query_attention_loop
-from kb.nn.batch_norm import BatchNorm1d, BatchNorm2d, batch_norm_backward, batch_norm_loop
+from kb.nn.batch_normalization import BatchNorm1d, BatchNorm2d, batch_norm_backward, batch_norm_loop
 from kb.nn.causal_convolution import CausalConv1d, causal_convolution, causal_convolution_loop, receptive_field
 from kb.nn.depth import (
     INITIALIZATIONS,
@@ -52,7 +52,14 @@ from kb.nn.gradient_flow import (
     saturated_activation,
     spectral_radius,
 )
-from kb.nn.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, group_norm, group_norm_backward, group_norm_loop
+from kb.nn.group_normalization import (
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    group_norm,
+    group_norm_backward,
+    group_norm_loop,
+)
 from kb.nn.interleaved_rotary import (
     apply_rotary_interleaved,
     apply_rotary_interleaved_loop,
@@ -60,10 +67,10 @@ from kb.nn.interleaved_rotary import (
     half_split_rows,
     rotation_2d,
 )
-from kb.nn.layer_norm import LayerNorm, layer_norm, layer_norm_backward, layer_norm_loop
+from kb.nn.layer_normalization import LayerNorm, layer_norm, layer_norm_backward, layer_norm_loop
 from kb.nn.masked_attention import causal_mask, masked_attention_einsum, masked_attention_fused, masked_attention_loop
 from kb.nn.multi_head_attention import AttentionCache, MultiHeadAttention
-from kb.nn.normalize import (
+from kb.nn.normalization import (
     normalize,
     normalize_backward,
     normalize_backward_loop,

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from kb.arguments import is_number, require_count
 from kb.nn.activations import gelu
 from kb.nn.attention import grouped_query_attention
-from kb.nn.layer_norm import LayerNorm
+from kb.nn.layer_normalization import LayerNorm
 from kb.nn.norms import RMSNorm
 
 PLACEMENTS = ("none", "post", "pre", "sandwich")
@@ -133,10 +133,12 @@ class ResidualStack(nn.Module):
     def __init__(self, config: StackConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
+        networks = [_FeedForward(config) for _ in range(config.depth)]
         self.blocks = nn.ModuleList(
-            nn.Sequential(ResidualBranch(_SelfAttention(config), config), ResidualBranch(_FeedForward(config), config))
-            for _ in range(config.depth)
+            nn.Sequential(ResidualBranch(_SelfAttention(config), config), ResidualBranch(network, config))
+            for network in networks
         )
+        self.last_matrices = [network.out.weight for network in networks]
         self.norm = LayerNorm(config.width) if config.placement in ("pre", "sandwich") else nn.Identity()
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
@@ -207,7 +209,7 @@ def depth_report(config: StackConfig, *, seed: int, batch: int = 4, tokens: int 
             math.hypot(*(_norm(p) for m in block.modules() if isinstance(m, nn.Linear) for p in m.parameters()))
             for block in stack.blocks
         ),
-        last_matrix_gradient=tuple(_norm(block[1].sublayer.out.weight) for block in stack.blocks),
+        last_matrix_gradient=tuple(_norm(weight) for weight in stack.last_matrices),
     )
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from kb.arguments import require_count
-from kb.nn.batch_norm import RunningNorm
-from kb.nn.normalize import normalize, normalize_backward, normalize_forward, normalize_loop, statistics
+from kb.nn.batch_normalization import RunningNorm
+from kb.nn.normalization import normalize, normalize_backward, normalize_forward, normalize_loop, statistics
 
 
 def group_norm_loop(x_NCL: Tensor, num_groups: int, weight_C: Tensor, bias_C: Tensor, eps: float = 1e-5) -> Tensor:

@@ -1,6 +1,6 @@
 """Layer normalization: each token by its own mean and variance over its features, in training as in evaluation.
 
-Unusual: forward and backward are those of ``kb.nn.normalize``; here are the axes, and torch's module. RMSNorm
+Unusual: forward and backward are those of ``kb.nn.normalization``; here are the axes, and torch's module. RMSNorm
 (``kb.nn.norms``) is the same without the mean and the bias.
 
 Source: Ba, Kiros and Hinton 2016, Layer Normalization, equations 3 and 4.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kb.arguments import require_count
-from kb.nn.normalize import normalize, normalize_backward, normalize_forward, normalize_loop
+from kb.nn.normalization import normalize, normalize_backward, normalize_forward, normalize_loop
 
 
 def layer_norm_loop(x_D: Tensor, weight_D: Tensor, bias_D: Tensor, eps: float = 1e-5) -> Tensor:

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from kb.arguments import is_number, require_count
-from kb.nn.normalize import normalize, normalize_backward, normalize_by, normalize_forward, normalize_loop, statistics
+from kb.nn.normalization import (
+    normalize,
+    normalize_backward,
+    normalize_by,
+    normalize_forward,
+    normalize_loop,
+    statistics,
+)
 
 
 def batch_norm_loop(x_NC: Tensor, weight_C: Tensor, bias_C: Tensor, eps: float = 1e-5) -> Tensor:
@@ -75,8 +82,9 @@ class RunningNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0) if tracked else None)
 
     def _affine(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        shape = _per_channel(x)
-        return tuple(None if one is None else one.view(shape) for one in (self.weight, self.bias))  # type: ignore[return-value]
+        if self.weight is None or self.bias is None:
+            return None, None
+        return self.weight.view(_per_channel(x)), self.bias.view(_per_channel(x))
 
     def _evaluate(self, x: Tensor, mean_C: Tensor, variance_C: Tensor) -> Tensor:
         shape = _per_channel(x)
