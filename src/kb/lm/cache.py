@@ -134,6 +134,27 @@ class KVCache:
             raise ValueError(f"length must be between 0 and the {self.length} tokens kept, got {length!r}")
         self.length = length
 
+    def select(self, rows_R: Tensor) -> None:
+        """Hold the sequences at ``rows_R``, int64 [R], in that order from now on, some of them repeatedly or never.
+
+        What beam search does when one beam has two successors and another none. The kept tokens are copied.
+
+        Raises:
+            ValueError: ``rows_R`` is no non-empty vector of int64.
+        """
+        if rows_R.dim() != 1 or rows_R.numel() == 0 or rows_R.dtype != torch.int64:
+            raise ValueError(f"rows must be a non-empty int64 [R], got {tuple(rows_R.shape)} {rows_R.dtype}")
+        self.keys_LBCGH = self._selected(self.keys_LBCGH, rows_R)
+        self.values_LBCGH = self._selected(self.values_LBCGH, rows_R)
+
+    def _selected(self, buffer_LBCGH: Tensor, rows_R: Tensor) -> Tensor:
+        kept = buffer_LBCGH[:, rows_R, : self.length]
+        if len(rows_R) != buffer_LBCGH.shape[1]:
+            L, _, *rest = buffer_LBCGH.shape
+            buffer_LBCGH = buffer_LBCGH.new_empty((L, len(rows_R), *rest))
+        buffer_LBCGH[:, :, : self.length] = kept
+        return buffer_LBCGH
+
     def _check(self, layer: int, k_BTGH: Tensor) -> None:
         ours, given = self.keys_LBCGH, k_BTGH
         if layer >= len(ours):

@@ -54,10 +54,10 @@ def generate(
         ValueError: an empty or ragged prompt, an id (of a prompt or of ``stop_ids``) outside the vocabulary, more
             tokens than the model's context, sampling without a generator, or logits that are not finite.
     """
-    sequence_BT, flat = _prompt(tokens, model.config.vocab_size, model.embed_tokens.weight.device)
+    sequence_BT, flat = prompt_ids(tokens, model.config.vocab_size, model.embed_tokens.weight.device)
     _check_length(sequence_BT.shape[1], max_new_tokens, model)
     generators = _generators(generator, len(sequence_BT), sampling)
-    stops = torch.tensor(_stops(stop_ids, model.config), dtype=torch.long, device=sequence_BT.device)
+    stops = torch.tensor(end_ids(stop_ids, model.config), dtype=torch.long, device=sequence_BT.device)
     cache = _cache(model, sequence_BT, max_new_tokens) if use_cache else None
     with torch.inference_mode():
         sequence_BT = _continue(model, sequence_BT, max_new_tokens, cache, sampling, generators, stops)
@@ -106,9 +106,15 @@ def _choose(
     return processed_BV.argmax(dim=-1)
 
 
-def _prompt(
+def prompt_ids(
     tokens: Tensor | Sequence[int] | Sequence[Sequence[int]], vocab_size: int, device: torch.device
 ) -> tuple[Tensor, bool]:
+    """Prompts as int64 ids [B, T] on a device, and whether they came as one [T].
+
+    Raises:
+        TypeError: the ids are no integers.
+        ValueError: an empty or ragged prompt, or an id outside the vocabulary.
+    """
     try:
         prompt = torch.as_tensor(tokens)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
@@ -124,7 +130,13 @@ def _prompt(
     return prompt.to(device).reshape(-1, prompt.shape[-1]), prompt.dim() == 1
 
 
-def _stops(stop_ids: Iterable[int] | None, config: ModelConfig) -> tuple[int, ...]:
+def end_ids(stop_ids: Iterable[int] | None, config: ModelConfig) -> tuple[int, ...]:
+    """The ids that end a sequence: those given, or the model's own.
+
+    Raises:
+        TypeError: they are no integers.
+        ValueError: one is outside the vocabulary.
+    """
     if stop_ids is None:
         return config.eos_ids
     if not isinstance(stop_ids, Iterable):

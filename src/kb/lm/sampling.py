@@ -20,7 +20,13 @@ from torch import Tensor
 _LEAST_TEMPERATURE = 1e-6
 
 
-def _require_logits(logits_BV: Tensor) -> None:
+def require_logits(logits_BV: Tensor) -> None:
+    """Refuse what is no matrix of logits.
+
+    Raises:
+        TypeError: no floating-point numbers.
+        ValueError: not two dimensions.
+    """
     if not logits_BV.is_floating_point():
         raise TypeError(f"logits must be floating-point numbers, got {logits_BV.dtype}")
     if logits_BV.dim() != 2:
@@ -81,7 +87,7 @@ GREEDY = SamplingParams(temperature=0.0)
 
 def penalize_repetition(logits_BV: Tensor, tokens_BT: Tensor, penalty: float) -> Tensor:
     """Divide the logit of every token seen in its row by ``penalty`` where positive, multiply where negative."""
-    _require_logits(logits_BV)
+    require_logits(logits_BV)
     _require(0 < penalty < math.inf, "penalty", penalty, "a positive number")
     seen_BT = logits_BV.gather(1, tokens_BT)
     return logits_BV.scatter(1, tokens_BT, torch.where(seen_BT < 0, seen_BT * penalty, seen_BT / penalty))
@@ -89,28 +95,33 @@ def penalize_repetition(logits_BV: Tensor, tokens_BT: Tensor, penalty: float) ->
 
 def keep_top_k(logits_BV: Tensor, k: int) -> Tensor:
     """Drop all but the k largest of each row; ties with the k-th stay."""
-    _require_logits(logits_BV)
+    require_logits(logits_BV)
     _require(k >= 1, "k", k, "at least 1")
     kth_B1 = logits_BV.topk(min(k, logits_BV.shape[-1])).values[:, -1:]
     return logits_BV.masked_fill(logits_BV < kth_B1, -torch.inf)
 
 
-def keep_top_p(logits_BV: Tensor, p: float) -> Tensor:
-    """Drop the least likely tokens as long as together they have at most 1 - p; the most likely always stays."""
-    _require_logits(logits_BV)
+def keep_top_p(logits_BV: Tensor, p: float, *, least: int = 1) -> Tensor:
+    """Drop the least likely tokens as long as together they have at most 1 - p; the ``least`` most likely stay."""
+    require_logits(logits_BV)
     _require(0 < p <= 1, "p", p, "above 0 and at most 1")
+    _require(least >= 1, "least", least, "at least 1")
     ascending_BV, order_BV = logits_BV.sort(descending=False)
     drop_BV = ascending_BV.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
-    drop_BV[:, -1] = False
+    drop_BV[:, -least:] = False
     return logits_BV.masked_fill(drop_BV.scatter(1, order_BV, drop_BV), -torch.inf)
 
 
-def keep_min_p(logits_BV: Tensor, min_p: float) -> Tensor:
-    """Drop tokens less likely than ``min_p`` times the most likely one of their row."""
-    _require_logits(logits_BV)
+def keep_min_p(logits_BV: Tensor, min_p: float, *, least: int = 1) -> Tensor:
+    """Drop tokens less likely than ``min_p`` times the most likely of their row; the ``least`` most likely stay."""
+    require_logits(logits_BV)
     _require(0 <= min_p <= 1, "min_p", min_p, "between 0 and 1")
+    _require(least >= 1, "least", least, "at least 1")
     probabilities_BV = logits_BV.softmax(dim=-1)
-    return logits_BV.masked_fill(probabilities_BV < min_p * probabilities_BV.amax(-1, keepdim=True), -torch.inf)
+    drop_BV = probabilities_BV < min_p * probabilities_BV.amax(-1, keepdim=True)
+    if least > 1:
+        drop_BV = drop_BV.scatter(1, probabilities_BV.topk(min(least, logits_BV.shape[-1])).indices, False)
+    return logits_BV.masked_fill(drop_BV, -torch.inf)
 
 
 def process(logits_BV: Tensor, tokens_BT: Tensor, params: SamplingParams) -> Tensor:
@@ -125,7 +136,7 @@ def process(logits_BV: Tensor, tokens_BT: Tensor, params: SamplingParams) -> Ten
         TypeError: the logits are not of a floating dtype.
         ValueError: logits and tokens are not two matrices with the same number of rows.
     """
-    _require_logits(logits_BV)
+    require_logits(logits_BV)
     if tokens_BT.dim() != 2 or len(logits_BV) != len(tokens_BT):
         raise ValueError(f"wanted logits [B, V] and tokens [B, T], got {logits_BV.shape} and {tokens_BT.shape}")
     if params.repetition_penalty != 1:
@@ -166,7 +177,7 @@ def draw(logits_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         TypeError: a generator is something else.
         ValueError: not one generator per row, or a row holds NaN or plus infinity or nothing that is finite.
     """
-    _require_logits(logits_BV)
+    require_logits(logits_BV)
     if not all(isinstance(one, torch.Generator) for one in generators):
         raise TypeError("generators must be torch.Generators, one per row: no hidden global state")
     if len(generators) != len(logits_BV):
