@@ -118,3 +118,21 @@ def test_a_cache_that_is_empty_and_therefore_false_is_used(tiny: Any) -> None:
     with torch.inference_mode():
         tiny.ours(tiny.tokens(1, 3), cache=cache)
     assert len(cache) == 3
+
+
+@pytest.mark.parametrize("rows", [[1, 0], [1, 1, 0], [0], [0, 0]])
+def test_selected_rows_go_on_as_if_they_had_always_been_these(tiny: Any, rows: list[int]) -> None:
+    tokens, fresh = tiny.tokens(2, 5), tiny.tokens(len(rows), 2, seed=1)
+    cache = KVCache(tiny.ours.config, batch=2, capacity=7)
+    with torch.inference_mode():
+        tiny.ours(tokens, cache=cache)
+        cache.select(torch.tensor(rows))
+        again = tiny.ours(fresh, cache=cache)
+        whole = tiny.ours(torch.cat((tokens[rows], fresh), dim=1))[:, 5:]
+    assert float((again - whole).abs().max()) <= 1e-5 * float(whole.abs().max())
+
+
+@pytest.mark.parametrize("rows", [torch.tensor([]), torch.tensor([[0]]), torch.tensor([True])])
+def test_rows_that_are_no_indices_are_refused(rows: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="rows must be"):
+        KVCache(CONFIG, batch=2, capacity=5).select(rows)

@@ -107,9 +107,9 @@ def _choose(
 
 
 def prompt_ids(
-    tokens: Tensor | Sequence[int] | Sequence[Sequence[int]], vocab_size: int, device: torch.device
+    tokens: Tensor | Sequence[int] | Sequence[Sequence[int]], vocab_size: int | None, device: torch.device | None
 ) -> tuple[Tensor, bool]:
-    """Prompts as int64 ids [B, T] on a device, and whether they came as one [T].
+    """Prompts as int64 ids [B, T] on a device (None: where they are), and whether they came as one [T].
 
     Raises:
         TypeError: the ids are no integers.
@@ -125,8 +125,9 @@ def prompt_ids(
         raise TypeError(f"tokens must be integer ids, got {prompt.dtype}")
     prompt = prompt.to(torch.long)  # some of torch's integers have no minimum
     low, high = int(prompt.min()), int(prompt.max())
-    if low < 0 or high >= vocab_size:
-        raise ValueError(f"token ids must be in 0 to {vocab_size - 1}, got {low if low < 0 else high}")
+    if low < 0 or (vocab_size is not None and high >= vocab_size):
+        most = "any" if vocab_size is None else vocab_size - 1
+        raise ValueError(f"token ids must be in 0 to {most}, got {low if low < 0 else high}")
     return prompt.to(device).reshape(-1, prompt.shape[-1]), prompt.dim() == 1
 
 
