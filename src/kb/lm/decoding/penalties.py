@@ -185,7 +185,7 @@ def _counts(input_ids: Tensor, scores: Tensor, skipped: int) -> Tensor:
 
 
 def _ends(eos_token_id: int | tuple[int, ...]) -> tuple[int, ...]:
-    ids = (eos_token_id,) if is_integer(eos_token_id) else eos_token_id
+    ids = (eos_token_id,) if isinstance(eos_token_id, int) else eos_token_id
     if not isinstance(ids, tuple | list) or not all(is_integer(one) for one in ids):
         raise TypeError(f"eos_token_id must be an integer or a tuple of them, got {eos_token_id!r}")
     if not ids or min(ids) < 0:
