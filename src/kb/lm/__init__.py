@@ -1,8 +1,11 @@
-"""One decoder-only language model, small enough to read and able to run released weights; what layers cost."""
+"""One decoder-only language model, small enough to read and able to run released weights; what models and layers cost."""
 
+from kb.lm.ablation import AblationLM
+from kb.lm.ablation_config import AblationConfig
 from kb.lm.cache import Cache, KVCache, NoCache
 from kb.lm.config import ModelConfig
 from kb.lm.copy_task import CopyBatch, CopyTask, copy_loss
+from kb.lm.families import Architecture, architecture, architectures
 from kb.lm.generation import generate
 from kb.lm.model import DecoderLM
 from kb.lm.parameter_count import (
@@ -28,6 +31,9 @@ from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentMod
 __all__ = [
     "ENCODERS",
     "GREEDY",
+    "AblationConfig",
+    "AblationLM",
+    "Architecture",
     "AttentionModel",
     "Cache",
     "ConvolutionModel",
@@ -41,6 +47,8 @@ __all__ = [
     "NoCache",
     "RecurrentModel",
     "SamplingParams",
+    "architecture",
+    "architectures",
     "contiguous_dilations",
     "convolution_cost",
     "convolution_stack_cost",

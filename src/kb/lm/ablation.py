@@ -1,0 +1,199 @@
+"""A small decoder in which every difference between the Transformer of 2017 and LLaMA can be switched by itself.
+
+At LLaMA's setting it is :class:`kb.lm.DecoderLM` and takes its tensors by name; at the setting of 2017 it is a stack of
+``torch.nn.TransformerEncoderLayer`` under a causal mask: a decoder without the attention to an encoder. Between them
+lies GPT-2 (pre-norm, learned positions, GELU). Unusual: no dropout, which all of them were trained with but LLaMA, and
+no cache; it is made to be trained for seconds and compared.
+
+Sources: Vaswani et al. 2017, sections 3.1 to 3.5; Radford et al. 2019, section 2.3; Touvron et al. 2023, section 2.2;
+Press et al. 2022, ALiBi, section 3.
+Shapes: B sequences, T tokens, D model width, N query heads, G key-value heads, H head width, P = H/2, V vocabulary.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kb.lm.ablation_config import AblationConfig
+from kb.nn import (
+    ACTIVATIONS,
+    RMSNorm,
+    RopeParameters,
+    SwiGLU,
+    apply_rotary,
+    grouped_query_attention,
+    inverse_frequencies,
+    rotary_tables,
+)
+
+
+def _sinusoidal_table(T: int, width: int, device: torch.device) -> Tensor:
+    """Sine in the even columns and cosine in the odd ones, [T, D] float32; Vaswani et al. 2017, section 3.5."""
+    position_T = torch.arange(T, device=device, dtype=torch.float32)
+    rate_P = torch.exp(torch.arange(0, width, 2, device=device, dtype=torch.float32) * (-math.log(10_000.0) / width))
+    angle_TP = position_T[:, None] * rate_P
+    return torch.stack((angle_TP.sin(), angle_TP.cos()), dim=-1).flatten(1)[:, :width]
+
+
+def _alibi_slopes(heads: int) -> list[float]:
+    """One slope a head, 2^(-8/N), 2^(-16/N), ...; Press et al. 2022, section 3.
+
+    Where N is no power of two, as in the authors' code: those of the power below, then every other one of the power
+    above.
+    """
+    power = 2 ** int(math.log2(heads))
+    slopes = [2.0 ** (-8 * (i + 1) / power) for i in range(power)]
+    between = [2.0 ** (-8 * (i + 1) / (2 * power)) for i in range(0, 2 * power, 2)]
+    return slopes + between[: heads - power]
+
+
+def _alibi_attention(q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor) -> Tensor:
+    """Causal attention with -slope · distance added to every score, [B, T, N, H]."""
+    T, N = q_BTNH.shape[1:3]
+    step_T = torch.arange(T, device=q_BTNH.device)
+    distance_TT = step_T[:, None] - step_T
+    slope_N = torch.tensor(_alibi_slopes(N), device=q_BTNH.device)
+    bias_NTT = (-slope_N[:, None, None] * distance_TT).masked_fill(distance_TT < 0, -math.inf)
+    out_BNTH = F.scaled_dot_product_attention(
+        q_BTNH.transpose(1, 2),
+        k_BTGH.transpose(1, 2),
+        v_BTGH.transpose(1, 2),
+        attn_mask=bias_NTT.to(q_BTNH.dtype),
+        enable_gqa=q_BTNH.shape[2] != k_BTGH.shape[2],
+    )
+    return out_BNTH.transpose(1, 2)
+
+
+class _FeedForward(nn.Module):
+    """down(activation(up(x))): the two matrices of 2017."""
+
+    def __init__(self, width: int, inner: int, *, bias: bool, activation: str) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        self.up_proj = nn.Linear(width, inner, bias=bias)
+        self.down_proj = nn.Linear(inner, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] to [..., D]."""
+        out: Tensor = self.down_proj(self.activation(self.up_proj(x)))
+        return out
+
+
+class _Attention(nn.Module):
+    """Causal attention of grouped heads, turned by position or biased by distance where the switch says so."""
+
+    def __init__(self, config: AblationConfig) -> None:
+        super().__init__()
+        D, kv_width, bias = config.width, config.groups * config.head_dim, config.bias != "none"
+        self.head_dim, self.position = config.head_dim, config.position
+        self.q_proj = nn.Linear(D, D, bias=bias)
+        self.k_proj = nn.Linear(D, kv_width, bias=bias)
+        self.v_proj = nn.Linear(D, kv_width, bias=bias)
+        self.o_proj = nn.Linear(D, D, bias=config.bias == "all")
+
+    def forward(self, x_BTD: Tensor, tables: tuple[Tensor, Tensor] | None) -> Tensor:
+        """[B, T, D] to [B, T, D]; ``tables`` are cos and sin for RoPE, [1, T, P]."""
+        q_BTNH, k_BTGH, v_BTGH = (
+            project(x_BTD).unflatten(-1, (-1, self.head_dim)) for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        if tables is not None:
+            q_BTNH, k_BTGH = apply_rotary(q_BTNH, *tables), apply_rotary(k_BTGH, *tables)
+        attend = _alibi_attention if self.position == "alibi" else grouped_query_attention
+        out: Tensor = self.o_proj(attend(q_BTNH, k_BTGH, v_BTGH).flatten(2))
+        return out
+
+
+class _Block(nn.Module):
+    """One layer, with its two norms before the sublayers or after the sums."""
+
+    def __init__(self, config: AblationConfig) -> None:
+        super().__init__()
+        self.norms_first = config.norm_place == "pre"
+        self.input_layernorm = _norm(config)
+        self.self_attn = _Attention(config)
+        self.post_attention_layernorm = _norm(config)
+        self.mlp = _feed_forward(config)
+
+    def forward(self, x_BTD: Tensor, tables: tuple[Tensor, Tensor] | None) -> Tensor:
+        """[B, T, D] to [B, T, D]."""
+        if self.norms_first:
+            x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), tables)
+            x_BTD = x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
+        else:
+            x_BTD = self.input_layernorm(x_BTD + self.self_attn(x_BTD, tables))
+            x_BTD = self.post_attention_layernorm(x_BTD + self.mlp(x_BTD))
+        return x_BTD
+
+
+class AblationLM(nn.Module):
+    """The language model; its modules have the names of :class:`kb.lm.DecoderLM`, whatever the switches.
+
+    For ``kb.training``: ``initialize`` knows the names, ``next_token_loss`` the call.
+
+    Args:
+        config: Its sizes and switches.
+    """
+
+    def __init__(self, config: AblationConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.width)
+        learned = config.position == "learned"
+        self.embed_positions = nn.Embedding(config.max_positions, config.width) if learned else None
+        self.layers = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.norm = _norm(config) if config.norm_place == "pre" else nn.Identity()
+        self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.lm_head.weight = self.embed_tokens.weight
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Logits of the token after each of the given ones, [B, T, V].
+
+        Raises:
+            ValueError: the ids are not a non-empty [B, T] of integers, one is outside the vocabulary (on CUDA that is a
+                device assertion), or there are more tokens than learned positions.
+        """
+        config = self.config
+        if tokens_BT.dim() != 2 or tokens_BT.numel() == 0 or tokens_BT.dtype not in (torch.int64, torch.int32):
+            raise ValueError(
+                f"tokens must be a non-empty [B, T] of int64 or int32, got {tuple(tokens_BT.shape)} {tokens_BT.dtype}"
+            )
+        T = tokens_BT.shape[1]
+        if self.embed_positions is not None and config.max_positions < T:
+            raise ValueError(f"tokens: {T} in a sequence, but only {config.max_positions} positions were learned")
+        try:
+            x_BTD: Tensor = self.embed_tokens(tokens_BT)
+        except IndexError as error:
+            raise ValueError(f"token ids must be in 0 to {config.vocab_size - 1}, got {tokens_BT}") from error
+        if config.scale_embeddings:
+            x_BTD = x_BTD * math.sqrt(config.width)
+        if self.embed_positions is not None:
+            x_BTD = x_BTD + self.embed_positions.weight[:T]
+        elif config.position == "sinusoidal":
+            x_BTD = x_BTD + _sinusoidal_table(T, config.width, x_BTD.device).to(x_BTD.dtype)
+        tables = self._rotary_tables(T, x_BTD) if config.position == "rope" else None
+        for block in self.layers:
+            x_BTD = block(x_BTD, tables)
+        logits: Tensor = self.lm_head(self.norm(x_BTD))
+        return logits
+
+    def _rotary_tables(self, T: int, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        rope = RopeParameters(theta=self.config.rope_theta)
+        frequencies_P, factor = inverse_frequencies(rope, self.config.head_dim)
+        positions_1T = torch.arange(T, device=x_BTD.device)[None]
+        cos_1TP, sin_1TP = rotary_tables(positions_1T, frequencies_P.to(x_BTD.device), factor)
+        return cos_1TP.to(x_BTD.dtype), sin_1TP.to(x_BTD.dtype)
+
+
+def _norm(config: AblationConfig) -> nn.Module:
+    kind = nn.LayerNorm if config.norm == "layer" else RMSNorm
+    return kind(config.width, config.norm_eps)
+
+
+def _feed_forward(config: AblationConfig) -> nn.Module:
+    bias = config.bias == "all"
+    if config.ffn == "swiglu":
+        return SwiGLU(config.width, config.ffn_width, bias=bias)
+    return _FeedForward(config.width, config.ffn_width, bias=bias, activation=config.ffn)
