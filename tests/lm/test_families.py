@@ -163,7 +163,7 @@ def test_every_model_says_where_its_facts_stand(name: str) -> None:
     assert model.attention == ("MLA" if model.latent else kinds.get(model.kv_heads, "GQA"))
     assert model.ffn in ("relu", "gelu", "swiglu", "geglu")
     assert model.norm in ("layernorm", "rmsnorm")
-    assert model.norm_place in ("pre", "post", "pre and post")
+    assert model.norm_place in ("pre", "post", "pre and post", "deepnorm")
     assert model.bias in ("all", "qkv", "ffn", "none")
     assert (model.rope_theta is None) or "rope" in model.position
     assert (model.ffn_width is None) == (model.experts is not None and model.experts.dense_layers == 0)

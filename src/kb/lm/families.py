@@ -78,7 +78,8 @@ class Architecture:
         ffn: "relu", "gelu", "swiglu" or "geglu"; the last two have three matrices.
         ffn_width: F, of one branch; None where all layers have experts.
         norm: "layernorm" or "rmsnorm".
-        norm_place: "pre", "post", or "pre and post" of each sublayer.
+        norm_place: "pre", "post" or "pre and post" of each sublayer; "deepnorm" where the sum starts from a multiple of
+            the normalised input (ChatGLM-6B), with one more norm at the end.
         position: "sinusoidal", "learned", "rope", "2d-rope" or "alibi".
         rope_theta: Base of the rotary angles.
         rotary_share: Which part of a head is turned.
