@@ -1,4 +1,4 @@
-"""One decoder-only language model, small enough to read and able to run released weights; what models and layers cost."""
+"""One decoder-only language model, small enough to read and able to run released weights; what models cost."""
 
 from kb.lm.ablation import AblationLM
 from kb.lm.ablation_config import AblationConfig
