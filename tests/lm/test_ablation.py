@@ -10,12 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
-from transformers.models.bloom.modeling_bloom import build_alibi_tensor
-from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
 from kb.counting import count
 from kb.lm import DecoderLM, ModelConfig
-from kb.lm.ablation import AblationLM, _alibi_attention, _alibi_slopes, _sinusoidal_table
+from kb.lm.ablation import AblationLM, _alibi_attention
 from kb.lm.ablation_config import (
     BIASES,
     FFNS,
@@ -27,6 +25,7 @@ from kb.lm.ablation_config import (
     forward_flops,
     vaswani,
 )
+from kb.nn import sinusoidal_positions
 from kb.training import TrainConfig, initialize, next_token_loss, train
 
 SIZES: dict[str, Any] = {"vocab_size": 37, "width": 24, "layers": 2, "heads": 4, "max_positions": 16}
@@ -120,7 +119,7 @@ def test_at_the_setting_of_2017_it_is_torchs_encoder_under_a_causal_mask(place: 
 
     def run(ids_BT: Tensor) -> Tensor:
         T = ids_BT.shape[1]
-        x_BTD = table[ids_BT] * math.sqrt(24) + _sinusoidal_table(T, 24, ids_BT.device)
+        x_BTD = table[ids_BT] * math.sqrt(24) + sinusoidal_positions(T, 24)
         mask_TT = nn.Transformer.generate_square_subsequent_mask(T)
         hidden: Tensor = theirs(x_BTD, mask=mask_TT, is_causal=True)
         return hidden @ table.T
@@ -170,24 +169,6 @@ def test_at_gpt2s_setting_it_is_transformers_gpt2() -> None:
     pairs += [(ours.layers[0].mlp.up_proj.bias, body.h[0].mlp.c_fc.bias)]
     assert_same(ours, theirs, pairs, lambda ids_BT: theirs(ids_BT).logits)
     torch.testing.assert_close(ours.embed_positions.weight.grad[:9], body.wpe.weight.grad[:9], rtol=1e-3, atol=1e-4)
-
-
-def test_sinusoids_by_hand() -> None:
-    table = _sinusoidal_table(3, 4, torch.device("cpu"))
-    angles = [2.0, 2.0 / 100]  # 10000^(2/4) = 100
-    wanted = [math.sin(angles[0]), math.cos(angles[0]), math.sin(angles[1]), math.cos(angles[1])]
-    torch.testing.assert_close(table[2], torch.tensor(wanted))
-    assert table[0].tolist() == [0, 1, 0, 1]
-    assert _sinusoidal_table(2, 3, torch.device("cpu")).shape == (2, 3)
-
-
-@pytest.mark.parametrize("heads", [1, 2, 8, 12, 40])
-def test_alibi_slopes_are_those_of_bloom(heads: int) -> None:
-    bias = build_alibi_tensor(torch.ones(1, 2), heads, torch.float32)
-    torch.testing.assert_close(torch.tensor(_alibi_slopes(heads)), bias[:, 0, 1])
-    if heads in (8, 12):  # MPT's powers of two agree; of 12 it takes the same slopes in another order
-        mpt = -build_mpt_alibi_tensor(heads, 2)[:, 0, 0]
-        torch.testing.assert_close(mpt.sort().values, torch.tensor(_alibi_slopes(heads)).sort().values)
 
 
 def test_alibi_attention_is_the_loop() -> None:

@@ -60,6 +60,7 @@ def test_the_path_changes_one_thing_at_a_time_and_ends_at_llama() -> None:
         ({"heads": 5}, "multiple of heads"),
         ({"kv_heads": 3}, "multiple of kv_heads"),
         ({"heads": 8}, "rope turns pairs"),
+        ({"width": 9, "heads": 3, "position": "sinusoidal"}, "must be even, got 9"),
         ({"layers": 0}, "layers"),
         ({"inner": 0}, "inner"),
         ({"norm_eps": 0.0}, "norm_eps"),

@@ -13,7 +13,6 @@ Shapes: B sequences, T tokens, D model width, N query heads, G key-value heads, 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kb.lm.ablation_config import AblationConfig
@@ -22,48 +21,24 @@ from kb.nn import (
     RMSNorm,
     RopeParameters,
     SwiGLU,
+    alibi_bias,
+    alibi_slopes,
     apply_rotary,
+    causal_mask,
     grouped_query_attention,
     inverse_frequencies,
+    masked_attention_fused,
     rotary_tables,
+    sinusoidal_positions,
 )
-
-
-def _sinusoidal_table(T: int, width: int, device: torch.device) -> Tensor:
-    """Sine in the even columns and cosine in the odd ones, [T, D] float32; Vaswani et al. 2017, section 3.5."""
-    position_T = torch.arange(T, device=device, dtype=torch.float32)
-    rate_P = torch.exp(torch.arange(0, width, 2, device=device, dtype=torch.float32) * (-math.log(10_000.0) / width))
-    angle_TP = position_T[:, None] * rate_P
-    return torch.stack((angle_TP.sin(), angle_TP.cos()), dim=-1).flatten(1)[:, :width]
-
-
-def _alibi_slopes(heads: int) -> list[float]:
-    """One slope a head, 2^(-8/N), 2^(-16/N), ...; Press et al. 2022, section 3.
-
-    Where N is no power of two, as in the authors' code: those of the power below, then every other one of the power
-    above.
-    """
-    power = 2 ** int(math.log2(heads))
-    slopes = [2.0 ** (-8 * (i + 1) / power) for i in range(power)]
-    between = [2.0 ** (-8 * (i + 1) / (2 * power)) for i in range(0, 2 * power, 2)]
-    return slopes + between[: heads - power]
 
 
 def _alibi_attention(q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor) -> Tensor:
     """Causal attention with -slope · distance added to every score, [B, T, N, H]."""
     T, N = q_BTNH.shape[1:3]
-    step_T = torch.arange(T, device=q_BTNH.device)
-    distance_TT = step_T[:, None] - step_T
-    slope_N = torch.tensor(_alibi_slopes(N), device=q_BTNH.device)
-    bias_NTT = (-slope_N[:, None, None] * distance_TT).masked_fill(distance_TT < 0, -math.inf)
-    out_BNTH = F.scaled_dot_product_attention(
-        q_BTNH.transpose(1, 2),
-        k_BTGH.transpose(1, 2),
-        v_BTGH.transpose(1, 2),
-        attn_mask=bias_NTT.to(q_BTNH.dtype),
-        enable_gqa=q_BTNH.shape[2] != k_BTGH.shape[2],
-    )
-    return out_BNTH.transpose(1, 2)
+    bias_NTT = alibi_bias(alibi_slopes(N).to(q_BTNH), T, T).masked_fill(causal_mask(T, device=q_BTNH.device), -math.inf)
+    out_BTNH, _ = masked_attention_fused(q_BTNH, k_BTGH, v_BTGH, bias_NTT)
+    return out_BTNH
 
 
 class _FeedForward(nn.Module):
@@ -172,7 +147,7 @@ class AblationLM(nn.Module):
         if self.embed_positions is not None:
             x_BTD = x_BTD + self.embed_positions.weight[:T]
         elif config.position == "sinusoidal":
-            x_BTD = x_BTD + _sinusoidal_table(T, config.width, x_BTD.device).to(x_BTD.dtype)
+            x_BTD = x_BTD + sinusoidal_positions(T, config.width).to(x_BTD)
         tables = self._rotary_tables(T, x_BTD) if config.position == "rope" else None
         for block in self.layers:
             x_BTD = block(x_BTD, tables)

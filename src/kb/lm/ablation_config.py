@@ -109,6 +109,8 @@ class AblationConfig:
             raise ValueError(
                 f"rope turns pairs of features, got heads of {self.head_dim}: width over heads must be even"
             )
+        if self.position == "sinusoidal" and self.width % 2:
+            raise ValueError(f"sinusoidal positions are pairs of features: width must be even, got {self.width}")
         if not is_number(self.norm_eps) or self.norm_eps <= 0:
             raise ValueError(f"norm_eps must be a positive number, got {self.norm_eps!r}")
         if not is_number(self.rope_theta) or self.rope_theta < 1:
