@@ -2,6 +2,7 @@
 
 from kb.lm.ablation import AblationLM
 from kb.lm.ablation_config import AblationConfig
+from kb.lm.attention_maps import AttentionMaps, attention_maps, head_scores, head_scores_loop
 from kb.lm.cache import Cache, KVCache, NoCache
 from kb.lm.config import ModelConfig
 from kb.lm.copy_task import CopyBatch, CopyTask, copy_loss
@@ -34,6 +35,7 @@ __all__ = [
     "AblationConfig",
     "AblationLM",
     "Architecture",
+    "AttentionMaps",
     "AttentionModel",
     "Cache",
     "ConvolutionModel",
@@ -49,6 +51,7 @@ __all__ = [
     "SamplingParams",
     "architecture",
     "architectures",
+    "attention_maps",
     "contiguous_dilations",
     "convolution_cost",
     "convolution_stack_cost",
@@ -59,6 +62,8 @@ __all__ = [
     "equal_length",
     "exponential_dilations",
     "generate",
+    "head_scores",
+    "head_scores_loop",
     "recurrence_cost",
     "self_attention_cost",
 ]
