@@ -26,7 +26,7 @@ from kb.lm.sequence_layers import (
     recurrence_cost,
     self_attention_cost,
 )
-from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentModel
+from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentModel, nearest_width
 
 __all__ = [
     "ENCODERS",
@@ -59,6 +59,7 @@ __all__ = [
     "equal_length",
     "exponential_dilations",
     "generate",
+    "nearest_width",
     "recurrence_cost",
     "self_attention_cost",
 ]
