@@ -27,7 +27,7 @@ from kb.lm.sequence_layers import (
     recurrence_cost,
     self_attention_cost,
 )
-from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentModel
+from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentModel, nearest_width
 
 __all__ = [
     "ENCODERS",
@@ -64,6 +64,7 @@ __all__ = [
     "generate",
     "head_scores",
     "head_scores_loop",
+    "nearest_width",
     "recurrence_cost",
     "self_attention_cost",
 ]

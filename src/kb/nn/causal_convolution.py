@@ -3,7 +3,7 @@
 y_t = b + sum_k W_k x_{t - (K - 1 - k) dilation}, where what lies before the start is 0. As everywhere in deep learning
 this is a cross-correlation: the last column of the kernel meets the newest element.
 
-Sources: van den Oord et al. 2016, WaveNet, section 2.1; Bai et al. 2018, arXiv 1803.01271, sections 3.1 and 3.2.
+Sources: van den Oord et al. 2016, WaveNet, section 2.1; Bai et al. 2018, arXiv 1803.01271, sections 3.2 and 3.3.
 Shapes: B sequences, T steps, C input channels, O output channels, K width of the kernel.
 """
 
