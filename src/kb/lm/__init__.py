@@ -5,6 +5,7 @@ from kb.lm.ablation_config import AblationConfig
 from kb.lm.cache import Cache, KVCache, NoCache
 from kb.lm.config import ModelConfig
 from kb.lm.copy_task import CopyBatch, CopyTask, copy_loss
+from kb.lm.extrapolation import loss_by_position, with_positions
 from kb.lm.families import Architecture, architecture, architectures
 from kb.lm.generation import generate
 from kb.lm.model import DecoderLM
@@ -59,6 +60,8 @@ __all__ = [
     "equal_length",
     "exponential_dilations",
     "generate",
+    "loss_by_position",
     "recurrence_cost",
     "self_attention_cost",
+    "with_positions",
 ]
