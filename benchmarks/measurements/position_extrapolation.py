@@ -14,7 +14,7 @@ import copy
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -72,9 +72,9 @@ def decoder(position: str, sizes: Sizes, seed: int) -> nn.Module:
         heads = (sizes.heads, sizes.heads, head, SHORT)
         model = DecoderLM(ModelConfig(256, sizes.width, inner, sizes.layers, *heads, uses_rope=rotates))
     else:
-        model = AblationLM(
-            AblationConfig(256, sizes.width, sizes.layers, sizes.heads, max_positions=SHORT, position=position)
-        )
+        config = AblationConfig(256, sizes.width, sizes.layers, sizes.heads, max_positions=SHORT, position=position)
+        # As in 2017: beside an embedding as small as it starts here, the sines would be all that the model sees.
+        model = AblationLM(replace(config, scale_embeddings=position == "sinusoidal"))
     training.initialize(model, seed=seed)
     return model
 
