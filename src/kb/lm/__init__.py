@@ -6,6 +6,7 @@ from kb.lm.attention_maps import AttentionMaps, attention_maps, head_scores, hea
 from kb.lm.cache import Cache, KVCache, NoCache
 from kb.lm.config import ModelConfig
 from kb.lm.copy_task import CopyBatch, CopyTask, copy_loss
+from kb.lm.extrapolation import loss_by_position, with_positions
 from kb.lm.families import Architecture, architecture, architectures
 from kb.lm.generation import generate
 from kb.lm.model import DecoderLM
@@ -64,7 +65,9 @@ __all__ = [
     "generate",
     "head_scores",
     "head_scores_loop",
+    "loss_by_position",
     "nearest_width",
     "recurrence_cost",
     "self_attention_cost",
+    "with_positions",
 ]
