@@ -50,9 +50,9 @@ class Setting:
     heads: int = 4
     length: int = 64
     batch: int = 16
-    steps: int = 250
-    warmup: int = 125
-    rates: tuple[float, ...] = (2e-4, 6e-4, 2e-3)
+    steps: int = 300
+    warmup: int = 150
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     seeds: int = 3
     judged: int = 256
     workers: int = 6
