@@ -58,7 +58,7 @@ def measure(device: torch.device) -> Measurement:
     width = WIDTH[on]
     return Measurement(
         title=f"Activations on {ELEMENTS[on]:,} elements against a copy; SwiGLU and GELU networks of equal parameters",
-        method=f"{ROUNDS} rounds, all of a kind in turn, each the mean of {REPEATS[on]} runs; backward: of a graph that "
+        method=f"{ROUNDS} rounds, all of a kind in turn, each the mean of {REPEATS[on]} runs; backward of a graph that "
         f"was built before; networks: D {width}, {TOKENS[on]} tokens, bfloat16, inner {4 * width} and {8 * width // 3}",
         samples=samples,
         ratios=ratios,
