@@ -37,6 +37,7 @@ def huggingface_config(model: Architecture) -> Any:
         raise ValueError(f"model {model.name!r}: transformers has no class for {model.family}, but for {[*KINDS]}")
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    classes: Any = CONFIG_MAPPING  # each with keywords of its own
     kind = KINDS[model.family]
     if kind == "gpt2":
         sizes: dict[str, Any] = {
@@ -45,7 +46,7 @@ def huggingface_config(model: Architecture) -> Any:
             "n_head": model.heads,
             "n_inner": model.ffn_width,
         }
-        return CONFIG_MAPPING[kind](vocab_size=model.vocabulary, n_positions=model.context, **sizes)
+        return classes[kind](vocab_size=model.vocabulary, n_positions=model.context, **sizes)
     facts: dict[str, Any] = {
         "vocab_size": model.vocabulary,
         "hidden_size": model.width,
@@ -64,7 +65,7 @@ def huggingface_config(model: Architecture) -> Any:
         facts |= {"q_lora_rank": latent.query_rank, "kv_lora_rank": latent.kv_rank, "v_head_dim": latent.value_dim}
         facts |= {"qk_rope_head_dim": latent.rope_dim, "qk_nope_head_dim": latent.nope_dim}
         del facts["head_dim"]
-    return CONFIG_MAPPING[kind](**facts)
+    return classes[kind](**facts)
 
 
 def _with_experts(model: Architecture, kind: str, facts: dict[str, Any]) -> str:
