@@ -9,6 +9,7 @@ among the facts.
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -74,23 +75,26 @@ def likelihoods(model: DecoderLM, texts: Tensor) -> list[float]:
     return [float(value) for part in found for value in part]
 
 
+def searched(model: DecoderLM, prompts: Tensor, width: int, ends: Processor) -> Tensor:
+    """The best text of a beam search for every prompt."""
+    config = BeamConfig(width, NEW)
+    return beam_search(model, prompts, config, processors=Processors([ends]), stop_ids=()).sequences
+
+
 def written(model: DecoderLM, prompts: Tensor) -> dict[str, Tensor]:
     """The texts of every strategy, draws of one prompt one after another."""
     ends = MinNewTokens(PROMPT, NEW, tuple(model.config.eos_ids))
     noise = torch.Generator(prompts.device).manual_seed(0)
     repeated = prompts.repeat_interleave(DRAWS, dim=0)
     ways: dict[str, Callable[[], Tensor]] = {
-        name: lambda edits=edits: decode(model, prompts, NEW, processors=(ends, *edits), stop_ids=())
+        name: partial(decode, model, prompts, NEW, processors=(ends, *edits), stop_ids=())
         for name, edits in GREEDY.items()
     }
-    ways[BEAM] = lambda: (
-        beam_search(model, prompts, BeamConfig(BEAMS, NEW), processors=Processors([ends]), stop_ids=()).sequences
-    )
-    ways[CONTRASTIVE] = lambda: contrastive_search(model, prompts, CONTRAST, stop_ids=())
+    for name, width in BEAMS.items():
+        ways[name] = partial(searched, model, prompts, width, ends)
+    ways[CONTRASTIVE] = partial(contrastive_search, model, prompts, CONTRAST, stop_ids=())
     for name, edits in SAMPLED.items():
-        ways[name] = lambda edits=edits: decode(
-            model, repeated, NEW, processors=(ends, *edits), generator=noise, stop_ids=()
-        )
+        ways[name] = partial(decode, model, repeated, NEW, processors=(ends, *edits), generator=noise, stop_ids=())
     found = {}
     for name, way in ways.items():
         start = time.perf_counter()
