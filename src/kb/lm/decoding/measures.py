@@ -57,6 +57,26 @@ def repetition(tokens: Sequence[object], n: int) -> float:
     return 1 - len(set(grams)) / len(grams)
 
 
+def overlap(texts: Sequence[Sequence[object]], n: int) -> float:
+    """How alike several texts are: distinct n-grams that two share over those that either has, mean over all pairs.
+
+    1 where all are the same, 0 where no two share anything (the Jaccard index; for self-BLEU, see Zhu et al. 2018).
+
+    Args:
+        texts: At least two, each a sequence of ids or words, of at least n.
+        n: At least 1.
+
+    Raises:
+        ValueError: ``n`` is no positive integer, fewer than two texts, or one that is shorter than n.
+    """
+    require_count("n", n)
+    grams = [set(_ngrams(text, n)) for text in texts]
+    if len(grams) < 2 or not all(grams):
+        raise ValueError(f"texts must be at least two, each of n = {n} tokens or more, got {[len(t) for t in texts]}")
+    pairs = [(one, other) for place, one in enumerate(grams) for other in grams[:place]]
+    return math.fsum(len(one & other) / len(one | other) for one, other in pairs) / len(pairs)
+
+
 def diversity(tokens: Sequence[object]) -> float:
     """Product over n = 2, 3, 4 of 1 - rep-n: 1 where nothing repeats, near 0 in a loop.
 
