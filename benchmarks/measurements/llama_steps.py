@@ -28,9 +28,9 @@ from kb.lm.ablation_config import AblationConfig, count_parameters, forward_flop
 
 DEVICES = ("cuda",)
 WIDTH, LAYERS, HEADS, KV_HEADS = 256, 4, 8, 2
-LENGTH, BATCH, STEPS, WARMUP = 256, 16, 500, 50
-RATES, SEEDS, TUNING_SEED = (8e-4, 2e-3, 5e-3), 5, 1000
-WORKERS, TIMED = 8, 60
+LENGTH, BATCH, STEPS, WARMUP = 256, 16, 400, 40
+RATES, SEEDS, TUNING_SEED = (8e-4, 2e-3, 5e-3), 4, 1000
+WORKERS, TIMED = 10, 30
 LAST = "embeddings as they are"  # the last step of the way that is LLaMA's own; grouped queries came with Llama 2 70B
 BACK: Mapping[str, Mapping[str, str]] = {
     "LLaMA, post-norm": {"norm_place": "post"},
