@@ -56,9 +56,9 @@ class Sizes:
     layers: int = 4
     heads: int = 8
     batch: int = 32
-    steps: int = 400
+    steps: int = 300
     tuning: int = 100
-    seeds: int = 4
+    seeds: int = 3
     rate: float = 2e-3
     tuning_rate: float = 5e-4
 
