@@ -1,7 +1,8 @@
 """Attention with linear biases: each score loses the distance times the slope of its head; nothing is learned.
 
 Unusual: the slopes of a number of heads that is no power of two are those of the power below, then every second one
-of the power above. The paper fixes only the powers of two; the rest is its released code, and BLOOM's.
+of the power above. The paper has one geometric sequence for any number; its released code, and BLOOM's, only for powers
+of two, and models were trained with the code.
 
 Source: Press, Smith and Lewis 2022, Train Short, Test Long, section 3 and the released code.
 Shapes: T queries, the newest of S positions; N heads.

@@ -138,6 +138,7 @@ def _yarn(rope: RopeParameters, head_dim: int, length: int) -> tuple[Tensor, flo
     if rope.truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, head_dim - 1)
+    # Linear in the number of the pair, as in the released code; equation 18 has it linear in the turns.
     width = high - low or 0.001  # a ramp of no width is a step
     keep = 1 - ((torch.arange(head_dim // 2, dtype=torch.float32) - low) / width).clamp(0, 1)
     powers = _pair_powers(rope.theta, head_dim)
