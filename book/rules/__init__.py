@@ -7,7 +7,7 @@ of them can fail.
 
 from collections.abc import Callable
 
-from book.rules import bounds, cells, outputs, references, shape, whole
+from book.rules import answers, bounds, cells, outputs, references, shape, whole
 from book.rules.model import Book, Page
 
 PAGE_RULES: tuple[Callable[[Page], list[str]], ...] = (
@@ -29,8 +29,9 @@ PAGE_RULES: tuple[Callable[[Page], list[str]], ...] = (
     shape.opening,
     shape.setup_first,
     shape.exercises,
-    shape.interview_questions,
-    shape.sources,
+    answers.interview_questions,
+    answers.long_answers,
+    answers.sources,
     bounds.code_cells,
     bounds.words,
     bounds.figures,

@@ -1,56 +1,13 @@
-"""Rules on the shape of a page: how it opens, what it sets up, its exercises, its interview questions, its sources."""
+"""Rules on the shape of a page: how it opens, what it sets up, its exercises."""
 
 import re
-from dataclasses import dataclass, field
-from typing import Any
 
 from book import notebooks, setup_cell
 from book.rules import cells, measure
-from book.rules.model import Page, without_code
+from book.rules.model import Page
+from book.rules.sections import sections, under
 
 OPENING_LINES = ("**You will be able to**", "**Prerequisites**", "**Cost**")
-ANSWER_PARTS = ("**30-second answer.**", "**Why it is asked.**", "**Follow-ups.**")
-
-
-@dataclass
-class Section:
-    """The part of a page under one heading: its Markdown and, between, its code cells."""
-
-    level: int
-    title: str
-    before: str  # the line above the heading, where a target stands
-    text: list[str] = field(default_factory=list)
-    code: list[Any] = field(default_factory=list)
-
-
-def sections(page: Page) -> list[Section]:
-    """The page cut at its headings, whatever cells these stand in."""
-    found: list[Section] = []
-    last = ""
-    for cell in page.nb.cells:
-        if cell.cell_type == "code" and found:
-            found[-1].code.append(cell)
-        for line in without_code(cell.source).splitlines() if cell.cell_type == "markdown" else ():
-            heading = re.match(r"(#{1,6})\s+(.+?)\s*$", line)
-            if heading:
-                found.append(Section(len(heading[1]), heading[2], last))
-            elif found:
-                found[-1].text.append(line)
-            last = line.strip() or last
-    return found
-
-
-def under(page: Page, title: str) -> list[Section] | None:
-    """The sections of level 3 under the section of level 2 called ``title``, None where there is no such section."""
-    inside: list[Section] | None = None
-    for section in sections(page):
-        if section.level <= 2:
-            if inside is not None:
-                break
-            inside = [] if section.level == 2 and section.title == title else None
-        elif inside is not None and section.level == 3:
-            inside.append(section)
-    return inside
 
 
 def opening(page: Page) -> list[str]:
@@ -107,33 +64,3 @@ def exercises(page: Page) -> list[str]:
         elif not measure.asserts_in(solution):
             problems.append(f"Exercise {number}: its solution asserts nothing")
     return problems
-
-
-def interview_questions(page: Page) -> list[str]:
-    """`## Interview questions`: each has a target `(q-...)=` and the three parts, in order and not empty."""
-    found = under(page, "Interview questions")
-    if not found:
-        return ["no `## Interview questions` with a question of level 3 under it"]
-    problems = []
-    for section in found:
-        if not re.fullmatch(r"\(q-[a-z0-9-]+\)=", section.before):
-            problems.append(f"`{section.title}`: no target `(q-...)=` above the heading")
-        text = "\n".join(section.text)
-        places = [text.find(part) for part in ANSWER_PARTS]
-        if -1 in places or places != sorted(places):
-            problems.append(f"`{section.title}`: wanted, in this order, {', '.join(ANSWER_PARTS)}")
-            continue
-        for part, start, end in zip(ANSWER_PARTS, places, [*places[1:], None], strict=True):
-            if not text[start + len(part) : end].strip():
-                problems.append(f"`{section.title}`: nothing after {part}")
-        if re.search(r"\]\((?!\w+://)", text[places[0] : places[1]]):  # cards show it on a page of another folder
-            problems.append(f"`{section.title}`: a link in the 30-second answer")
-    return problems
-
-
-def sources(page: Page) -> list[str]:
-    """`## Sources` with at least one citation."""
-    texts = ["\n".join(s.text) for s in sections(page) if s.level == 2 and s.title == "Sources"]
-    if len(texts) != 1:
-        return [f"{len(texts)} sections `## Sources`, wanted one"]
-    return [] if "{cite" in texts[0] else ["`## Sources` cites nothing"]

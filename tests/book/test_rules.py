@@ -205,6 +205,7 @@ BROKEN: list[tuple[str, str, Callable[[Path], None]]] = [
     ("interview_questions", "in this order", source(QUESTION, "**Why it is asked.**", "**Why.**")),
     ("interview_questions", "nothing after **Follow-ups.**", source(QUESTION, " *And a bad one?* Any other.", "")),
     ("interview_questions", "a link in the 30-second answer", source(QUESTION, "One that", "[One](other.ipynb) that")),
+    ("interview_questions", "81 words", source(QUESTION, "One that all rules accept.", "word " * 81)),
     ("sources", "0 sections", source(SOURCES, "## Sources", "## Notes")),
     ("sources", "cites nothing", source(SOURCES, "{cite:t}`someone2020title`", "someone")),
     ("code_cells", "14 code cells", drop(PRINTS, PRINTS + 5)),
@@ -267,7 +268,7 @@ def test_a_broken_book_is_reported(name: str, message: str, damage: Callable[[Pa
 
 
 def test_every_rule_is_shown_able_to_fail() -> None:
-    assert {name for name, *_ in BROKEN} == set(RULES)
+    assert {name for name, *_ in BROKEN} == set(RULES) - {"long_answers"}  # that one: tests/book/test_answers.py
 
 
 @pytest.mark.parametrize(
