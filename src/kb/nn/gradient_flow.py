@@ -6,8 +6,8 @@ each step into the past. Unusual: to isolate a cause, everything else is made to
 where the cause is not in them, so that the theory is an equation rather than a trend.
 
 Sources: Glorot and Bengio 2010, section 4.2.1 (variances through layers); He et al. 2015, section 2.2 (ReLU's half);
-Saxe et al. 2014 (orthogonal matrices); Pascanu, Mikolov and Bengio 2013, section 2.1 (recurrence, equation 5 and what
-follows).
+Saxe et al. 2014 (orthogonal matrices); Pascanu, Mikolov and Bengio 2013, sections 1.1 (equation 5, the product) and
+2.1 (when it vanishes).
 Shapes: D width, L layers or steps.
 """
 
