@@ -39,7 +39,7 @@ from kb.lm.decoding import (
     repetition,
 )
 
-PASSAGES, PROMPT, NEW, DRAWS = 20, 32, 96, 2
+PASSAGES, PROMPT, NEW, DRAWS = 16, 32, 96, 2
 HUMAN, CONTRASTIVE = "human text", "contrastive search, k 4, alpha 0.6"
 BEAMS: Mapping[str, int] = {f"beam search, {width} beams": width for width in (2, 4)}
 CONTRAST = ContrastiveConfig(NEW, top_k=4, penalty_alpha=0.6)

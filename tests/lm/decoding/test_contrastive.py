@@ -1,4 +1,4 @@
-"""Contrastive search: equation 5 by hand, loop = one pass of k rows, and greedy where the penalty has no say."""
+"""Contrastive search: by hand, loop = one pass of k rows, and greedy where the penalty has no say."""
 
 from typing import Any
 

@@ -57,7 +57,7 @@ def expected_tokens(alpha: float, gamma: int) -> float:
 
 
 def expected_speedup(alpha: float, gamma: int, cost: float) -> float:
-    """Expected improvement of the wall time, (1 - alpha^(gamma + 1)) / ((1 - alpha) (gamma c + 1)).
+    """Expected improvement of the wall time, (1 - alpha^(gamma + 1)) / ((1 - alpha) (gamma c + 1)): Theorem 3.8.
 
     Args:
         alpha: Probability that a draft is kept.

@@ -5,7 +5,7 @@ instead of logits, and what they leave is not normalised again; an end is only a
 successors; and one search keeps two lists, the running beams and the finished texts, which compete only by the rule for
 stopping. Where fewer than W beams exist (small vocabularies) ours has fewer, where transformers repeats the first.
 
-Source: transformers 5.23, ``generation/utils.py``, ``_beam_search``; Wu et al. 2016, section 7 (length penalty).
+Source: transformers 5.23, ``generation/utils.py``, ``_beam_search``; Wu et al. 2016, equation 14 (length penalty).
 Shapes: B prompts, W beams, K candidates, T prompt tokens, S tokens so far, N new tokens at most, V vocabulary.
 """
 
