@@ -122,3 +122,15 @@ def test_numbers_that_are_none_are_refused() -> None:
         loss_by_position(Uniform(), windows(), batch=0)
     with pytest.raises(ValueError, match="window"):
         with_positions(decoder(), window=0)
+
+
+def test_int32_tokens_lose_the_same() -> None:
+    model, given = decoder(), windows()
+    assert torch.equal(loss_by_position(model, given.int()), loss_by_position(model, given))
+
+
+def test_other_models_and_other_angles_are_refused() -> None:
+    with pytest.raises(TypeError, match="Uniform"):
+        with_positions(Uniform(), window=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="dict"):
+        with_positions(decoder(), rope={"type": "linear"})  # type: ignore[arg-type]

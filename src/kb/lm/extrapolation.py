@@ -42,7 +42,7 @@ def loss_by_position(model: nn.Module, windows_WT: Tensor, *, batch: int = 8) ->
     try:
         for windows_BT in windows_WT.split(batch):
             logits_BVT = model(windows_BT[:, :-1]).float().transpose(1, 2)
-            losses_BT = F.cross_entropy(logits_BVT, windows_BT[:, 1:], reduction="none")
+            losses_BT = F.cross_entropy(logits_BVT, windows_BT[:, 1:].long(), reduction="none")
             total_T += losses_BT.double().sum(0).cpu()
     finally:
         model.train(was_training)
@@ -61,8 +61,13 @@ def with_positions(model: DecoderLM, *, rope: RopeParameters | None = None, wind
         A model in the mode, training or evaluation, of the given one. Training either changes both.
 
     Raises:
+        TypeError: ``model`` is no :class:`kb.lm.DecoderLM` or ``rope`` no :class:`kb.nn.RopeParameters`.
         ValueError: the window is not a positive integer.
     """
+    if not isinstance(model, DecoderLM):
+        raise TypeError(f"model must be a DecoderLM, got {type(model).__name__}")
+    if rope is not None and not isinstance(rope, RopeParameters):
+        raise TypeError(f"rope must be RopeParameters, got {type(rope).__name__}")
     config = model.config
     if rope is not None:
         config = replace(config, rope=rope)

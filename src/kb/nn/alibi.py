@@ -62,4 +62,7 @@ def alibi_bias(slopes_N: Tensor, queries: int, keys: int) -> Tensor:
         raise ValueError(f"slopes must be [N], got {tuple(slopes_N.shape)}")
     if not slopes_N.is_floating_point():
         raise TypeError(f"slopes must be floating-point, got {slopes_N.dtype}")
-    return -slopes_N[:, None, None] * distances(queries, keys).abs().to(slopes_N.device)
+    # In float32 at least: 70,000 is infinite in float16, and bfloat16 has no 257, though the bias itself may fit.
+    wide_N = slopes_N.to(torch.promote_types(slopes_N.dtype, torch.float32))
+    far_TS = distances(queries, keys).abs().to(slopes_N.device)
+    return (-wide_N[:, None, None] * far_TS).to(slopes_N.dtype)
