@@ -88,3 +88,15 @@ def test_refuses_integers() -> None:
 def test_refuses_shapes_that_do_not_fit(x: tuple[int, ...], weight: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="last axis"):
         rms_norm(torch.ones(x), torch.ones(weight), 1e-5)
+
+
+@pytest.mark.parametrize("width", [0, -3, 2.5])
+def test_refuses_a_width_that_is_no_count(width: int) -> None:
+    with pytest.raises(ValueError, match="width"):
+        RMSNorm(width)
+
+
+@pytest.mark.parametrize(("x", "weight"), [((2, 4), (4,)), ((4,), (3,)), ((), (1,))])
+def test_the_loop_refuses_what_is_no_vector(x: tuple[int, ...], weight: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="x_D and weight_D"):
+        rms_norm_loop(torch.ones(x), torch.ones(weight), 1e-5)

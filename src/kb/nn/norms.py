@@ -12,9 +12,17 @@ import math
 import torch
 from torch import Tensor, nn
 
+from kb.arguments import require_count
+
 
 def rms_norm_loop(x_D: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-    """Reference: one vector [D], one number at a time, in the input's own dtype."""
+    """Reference: one vector [D], one number at a time, in the input's own dtype.
+
+    Raises:
+        ValueError: ``x_D`` and ``weight_D`` are not two vectors of one length.
+    """
+    if x_D.dim() != 1 or x_D.shape != weight_D.shape:
+        raise ValueError(f"x_D and weight_D must be [D], got {tuple(x_D.shape)} and {tuple(weight_D.shape)}")
     total = sum((x * x for x in x_D), start=x_D.new_zeros(()))
     root_mean_square = torch.sqrt(total / len(x_D) + eps)
     return torch.stack([w * x / root_mean_square for w, x in zip(weight_D, x_D, strict=True)])
@@ -47,10 +55,15 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float, *, compute_dtype: torch.dt
 
 
 class RMSNorm(nn.Module):
-    """:func:`rms_norm` with a learned gain, as ``torch.nn.RMSNorm`` and transformers' LlamaRMSNorm hold it."""
+    """:func:`rms_norm` with a learned gain, as ``torch.nn.RMSNorm`` and transformers' LlamaRMSNorm hold it.
+
+    Raises:
+        ValueError: ``width`` is not an integer of at least 1.
+    """
 
     def __init__(self, width: int, eps: float = 1e-6) -> None:
         super().__init__()
+        require_count("width", width)
         self.weight = nn.Parameter(torch.ones(width))
         self.eps = eps
 
