@@ -109,6 +109,8 @@ def test_bad_input_is_refused(tiny: Any) -> None:
     with pytest.raises(TypeError, match="config"):
         contrastive_search(tiny.ours, [1], 4)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wanted confidences"):
+        contrastive_scores(torch.ones(2), torch.ones(1, 2, 3), torch.ones(1, 1, 3), 0.5)
+    with pytest.raises(ValueError, match="wanted confidences"):
         contrastive_scores(torch.ones(1, 2), torch.ones(1, 2, 3), torch.ones(1, 0, 3), 0.5)
     with pytest.raises(ValueError, match="alpha"):
         contrastive_scores(torch.ones(1, 2), torch.ones(1, 2, 3), torch.ones(1, 1, 3), 2.0)

@@ -29,6 +29,15 @@ def test_overlap_on_paper() -> None:
     assert overlap([texts[0]] * 3, 2) == 1
 
 
+def test_a_tensor_is_measured_as_its_list() -> None:
+    texts = [[1, 1, 2, 1, 1, 2], [1, 1, 3, 4, 5, 6]]
+    tensors = [torch.tensor(text) for text in texts]
+    assert repetition(tensors[0], 2) == repetition(texts[0], 2) == pytest.approx(0.4)
+    assert diversity(tensors[0]) == diversity(texts[0]) < 1
+    assert distinct_n(tensors, 2) == distinct_n(texts, 2)
+    assert overlap(tensors, 1) == overlap(texts, 1) > 0
+
+
 @given(texts=st.lists(st.lists(st.integers(0, 4), min_size=4, max_size=9), min_size=2, max_size=5), n=st.integers(1, 4))
 def test_overlap_is_bounded_and_knows_no_order(texts: list[list[int]], n: int) -> None:
     found = overlap(texts, n)
@@ -70,6 +79,7 @@ def test_bad_input_is_refused() -> None:
         (lambda: distinct_n([[1]], 0), "n must"),
         (lambda: repetition([1, 2], 3), "tokens"),
         (lambda: diversity([1, 2, 3]), "tokens"),
+        (lambda: repetition(torch.ones(1, 5), 2), "one sequence"),
         (lambda: overlap([[1, 2]], 2), "texts"),
         (lambda: overlap([[1, 2], [1]], 2), "texts"),
         (lambda: overlap([[1, 2], [1, 2]], 0), "n must"),

@@ -69,6 +69,8 @@ def test_draws_have_the_edited_distribution() -> None:
 def test_bad_input_is_refused(tiny: Any) -> None:
     with pytest.raises(TypeError, match="processors"):
         decode(tiny.ours, [1], 1, processors=(3,))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="one alone in a list"):
+        decode(tiny.ours, [1], 1, processors=Temperature(2.0))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="generator"):
         decode(tiny.ours, [1], 1, generator=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="context"):

@@ -70,6 +70,9 @@ def beam_search_loop(
 
     Returns:
         The ``num_return_sequences`` best finished texts, best first; fewer where there are fewer.
+
+    Raises:
+        ValueError: logits that are not finite.
     """
     processors = _all_processors(processors or Processors(), config, len(prompt), eos_ids)
     running, finished = [Hypothesis(tuple(prompt))], list[Hypothesis]()
@@ -77,7 +80,9 @@ def beam_search_loop(
         successors = []
         for beam in running:
             tokens = torch.tensor([beam.tokens])
-            log_p = processors(tokens, model(tokens)[:, -1].float().log_softmax(dim=-1))[0]
+            logits = model(tokens)[:, -1].float()
+            require_finite(logits)
+            log_p = processors(tokens, logits.log_softmax(dim=-1))[0]
             successors += [
                 Hypothesis((*beam.tokens, token), beam.score + one)
                 for token, one in enumerate(log_p.tolist())

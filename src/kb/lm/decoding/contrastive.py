@@ -94,8 +94,14 @@ def contrastive_scores(confidences_BK: Tensor, candidates_BKD: Tensor, context_B
     Raises:
         ValueError: the shapes do not fit each other, or ``alpha`` is out of its range.
     """
-    (B, K), D = confidences_BK.shape, context_BTD.shape[-1]
-    if candidates_BKD.shape != (B, K, D) or context_BTD.dim() != 3 or len(context_BTD) != B or not context_BTD.shape[1]:
+    B, D = len(context_BTD), context_BTD.shape[-1]
+    wanted = (*confidences_BK.shape, D)
+    if (
+        (confidences_BK.dim(), context_BTD.dim()) != (2, 3)
+        or candidates_BKD.shape != wanted
+        or len(confidences_BK) != B
+        or not context_BTD.shape[1]
+    ):
         raise ValueError(
             f"wanted confidences [B, K], candidates [B, K, D] and context [B, T, D] of at least one token, got "
             f"{tuple(confidences_BK.shape)}, {tuple(candidates_BKD.shape)} and {tuple(context_BTD.shape)}"
