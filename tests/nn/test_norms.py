@@ -1,5 +1,7 @@
 """RMSNorm: loop = fast path = torch = transformers, in value and gradient."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -73,10 +75,18 @@ def test_root_mean_square_is_one_and_scale_does_not_matter(width: int, scale: fl
     torch.testing.assert_close(rms_norm(scale * x, ones, 1e-18, compute_dtype=torch.float64), normalized)
 
 
-@pytest.mark.parametrize("eps", [0.0, -1e-6, float("nan"), float("inf")])
-def test_refuses_an_eps_that_is_not_positive(eps: float) -> None:
+@pytest.mark.parametrize("eps", [0.0, -1e-6, float("nan"), float("inf"), True, "1e-6"])
+def test_refuses_an_eps_that_is_not_positive(eps: Any) -> None:
     with pytest.raises(ValueError, match="eps"):
         rms_norm(torch.ones(2, 3), torch.ones(3), eps)
+    with pytest.raises(ValueError, match="eps"):
+        RMSNorm(3, eps)
+
+
+@pytest.mark.parametrize("width", [0, -1, 2.0])
+def test_refuses_a_width_that_is_no_count(width: Any) -> None:
+    with pytest.raises(ValueError, match="width"):
+        RMSNorm(width)
 
 
 def test_refuses_integers() -> None:

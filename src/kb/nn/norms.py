@@ -7,12 +7,10 @@ Source: Zhang and Sennrich 2019, Root Mean Square Layer Normalization, equation 
 Shapes: D the normalized width; ``...`` any leading axes.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from kb.arguments import require_count
+from kb.arguments import is_number, require_count
 
 
 def rms_norm_loop(x_D: Tensor, weight_D: Tensor, eps: float) -> Tensor:
@@ -45,8 +43,8 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float, *, compute_dtype: torch.dt
         raise ValueError(
             f"x {tuple(x.shape)} and weight {tuple(weight_D.shape)}: the last axis of x must be the weight's length"
         )
-    if not (eps > 0 and math.isfinite(eps)):
-        raise ValueError(f"eps must be a positive number, got {eps}")
+    if not is_number(eps) or eps <= 0:
+        raise ValueError(f"eps must be a positive number, got {eps!r}")
     if not (x.is_floating_point() and weight_D.is_floating_point()):
         raise TypeError(f"x and weight must be floating-point tensors, got {x.dtype} and {weight_D.dtype}")
     wide = x.to(compute_dtype)
@@ -58,12 +56,14 @@ class RMSNorm(nn.Module):
     """:func:`rms_norm` with a learned gain, as ``torch.nn.RMSNorm`` and transformers' LlamaRMSNorm hold it.
 
     Raises:
-        ValueError: ``width`` is not an integer of at least 1.
+        ValueError: ``width`` is not a positive integer, or ``eps`` not a positive number.
     """
 
     def __init__(self, width: int, eps: float = 1e-6) -> None:
         super().__init__()
         require_count("width", width)
+        if not is_number(eps) or eps <= 0:
+            raise ValueError(f"eps must be a positive number, got {eps!r}")
         self.weight = nn.Parameter(torch.ones(width))
         self.eps = eps
 
