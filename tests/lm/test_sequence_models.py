@@ -87,6 +87,8 @@ def test_logits_depend_on_the_past_alone_and_on_all_of_it(index: int) -> None:
 def test_a_stack_that_is_too_shallow_cannot_see_the_first_token() -> None:
     model = ConvolutionModel(V, D, dilations=(1, 2, 4))
     assert model.receptive_field == 8
+    other = ConvolutionModel(V, D, dilations=(2**layer for layer in range(3)))
+    assert (other.receptive_field, len(other.layers)) == (8, 3)
     tokens = torch.zeros(1, 9, dtype=torch.int64)
     changed = tokens.clone()
     changed[:, 0] = 1
@@ -132,6 +134,7 @@ def test_refuses_bad_batches_seeds_and_sizes() -> None:
         lambda: AttentionModel(V, D, layers=0, max_length=4),
         lambda: AttentionModel(V, D, max_length=0),
         lambda: RecurrentModel(0, D),
+        lambda: RecurrentModel(V, D, layers=1.5, fused=True),  # type: ignore[arg-type]
         lambda: RecurrentModel(V, D, seed="a"),  # type: ignore[arg-type]
         lambda: ConvolutionModel(V, D, dilations=()),
         lambda: ConvolutionModel(V, D, dilations=(1, 0)),

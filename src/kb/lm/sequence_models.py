@@ -8,7 +8,7 @@ Sources: Vaswani et al. 2017 with the norm first (attention); Cho et al. 2014 (G
 Shapes: B sequences, T tokens, D width, V vocabulary.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +118,7 @@ class RecurrentModel(_SequenceModel):
 
     def __init__(self, vocab_size: int, width: int, *, layers: int = 1, fused: bool = False, seed: int = 0) -> None:
         super().__init__(vocab_size, width)
+        require_count("layers", layers)
         kind = nn.GRU if fused else GRU
         self.recurrence = kind(width, width, layers, batch_first=True)
         self._draw(seed)
@@ -146,9 +147,10 @@ class ConvolutionModel(_SequenceModel):
     """
 
     def __init__(
-        self, vocab_size: int, width: int, *, kernel: int = 2, dilations: Sequence[int], seed: int = 0
+        self, vocab_size: int, width: int, *, kernel: int = 2, dilations: Iterable[int], seed: int = 0
     ) -> None:
         super().__init__(vocab_size, width)
+        dilations = tuple(dilations)
         if not dilations:
             raise ValueError("dilations must hold one integer a layer, got none")
         self.receptive_field = receptive_field(kernel, dilations)
