@@ -101,7 +101,7 @@ def test_refuses_shapes_that_do_not_fit(x: tuple[int, ...], weight: tuple[int, .
 
 
 @pytest.mark.parametrize("width", [0, -3, 2.5])
-def test_refuses_a_width_that_is_no_count(width: int) -> None:
+def test_refuses_a_width_or_an_epsilon_that_is_none(width: int) -> None:
     with pytest.raises(ValueError, match="width"):
         RMSNorm(width)
 
