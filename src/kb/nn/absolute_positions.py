@@ -29,7 +29,13 @@ def sinusoidal_positions_loop(length: int, width: int, *, base: float = 10_000.0
 
 
 def sinusoidal_positions(
-    length: int, width: int, *, base: float = 10_000.0, start: int = 0, dtype: torch.dtype = torch.float32
+    length: int,
+    width: int,
+    *,
+    base: float = 10_000.0,
+    start: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
 ) -> Tensor:
     """The rows of positions ``start`` to ``start + length - 1``, [T, D].
 
@@ -39,6 +45,7 @@ def sinusoidal_positions(
         base: The longest wavelength is nearly 2π times this, in positions; the shortest is 2π.
         start: The first position.
         dtype: Of the result. Angles are float64 always: a float32 angle of 100,000 radians is off by 0.004.
+        device: Where the table is made.
 
     Raises:
         ValueError: a size is not a positive integer, ``width`` is odd, ``base`` is not a number of at least 1, or
@@ -46,8 +53,8 @@ def sinusoidal_positions(
     """
     _check(length, width, base)
     require_count("start", start, least=0)
-    positions_T = torch.arange(start, start + length, dtype=torch.float64)
-    angles_TP = positions_T[:, None] * _frequencies(width, base)
+    positions_T = torch.arange(start, start + length, dtype=torch.float64, device=device)
+    angles_TP = positions_T[:, None] * _frequencies(width, base).to(positions_T.device)
     return torch.stack((angles_TP.sin(), angles_TP.cos()), dim=-1).flatten(-2).to(dtype)
 
 

@@ -61,4 +61,4 @@ def alibi_bias(slopes_N: Tensor, queries: int, keys: int) -> Tensor:
         raise ValueError(f"slopes must be [N], got {tuple(slopes_N.shape)}")
     if not slopes_N.is_floating_point():
         raise TypeError(f"slopes must be floating-point, got {slopes_N.dtype}")
-    return -slopes_N[:, None, None] * distances(queries, keys).abs().to(slopes_N.device)
+    return -slopes_N[:, None, None] * distances(queries, keys, slopes_N.device).abs()
