@@ -13,7 +13,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHead
 
 from kb.counting import count
 from kb.lm import DecoderLM, ModelConfig
-from kb.lm.ablation import AblationLM, _alibi_attention
+from kb.lm.ablation import AblationLM, _alibi_mask
 from kb.lm.ablation_config import (
     BIASES,
     FFNS,
@@ -25,7 +25,7 @@ from kb.lm.ablation_config import (
     forward_flops,
     vaswani,
 )
-from kb.nn import sinusoidal_positions
+from kb.nn import masked_attention_fused, sinusoidal_positions
 from kb.training import TrainConfig, initialize, next_token_loss, train
 
 SIZES: dict[str, Any] = {"vocab_size": 37, "width": 24, "layers": 2, "heads": 4, "max_positions": 16}
@@ -214,7 +214,7 @@ def test_with_norms_on_both_sides_it_is_transformers_gemma2() -> None:
 def test_alibi_attention_is_the_loop() -> None:
     q, k, v = (torch.randn(1, 5, heads, 6, generator=torch.Generator().manual_seed(heads)) for heads in (4, 2, 3))
     v = v[:, :, :2]
-    out = _alibi_attention(q, k, v)
+    out, _ = masked_attention_fused(q, k, v, _alibi_mask(5, 4, q))
     for n, slope in enumerate([2**-2, 2**-4, 2**-6, 2**-8]):
         for t in range(5):
             scores = torch.stack([q[0, t, n] @ k[0, s, n // 2] / math.sqrt(6) - slope * (t - s) for s in range(t + 1)])

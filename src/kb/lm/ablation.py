@@ -33,12 +33,10 @@ from kb.nn import (
 )
 
 
-def _alibi_attention(q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor) -> Tensor:
-    """Causal attention with -slope · distance added to every score, [B, T, N, H]."""
-    T, N = q_BTNH.shape[1:3]
-    bias_NTT = alibi_bias(alibi_slopes(N).to(q_BTNH), T, T).masked_fill(causal_mask(T, device=q_BTNH.device), -math.inf)
-    out_BTNH, _ = masked_attention_fused(q_BTNH, k_BTGH, v_BTGH, bias_NTT)
-    return out_BTNH
+def _alibi_mask(T: int, heads: int, x_BTD: Tensor) -> Tensor:
+    """What ALiBi adds to the scores of every layer, [N, T, T] where ``x_BTD`` is: -slope · distance, -inf ahead."""
+    bias_NTT = alibi_bias(alibi_slopes(heads).to(x_BTD), T, T)
+    return bias_NTT.masked_fill(causal_mask(T, device=x_BTD.device), -math.inf)
 
 
 class _FeedForward(nn.Module):
@@ -62,21 +60,24 @@ class _Attention(nn.Module):
     def __init__(self, config: AblationConfig) -> None:
         super().__init__()
         D, kv_width, bias = config.width, config.groups * config.head_dim, config.bias != "none"
-        self.head_dim, self.position = config.head_dim, config.position
+        self.head_dim = config.head_dim
         self.q_proj = nn.Linear(D, D, bias=bias)
         self.k_proj = nn.Linear(D, kv_width, bias=bias)
         self.v_proj = nn.Linear(D, kv_width, bias=bias)
         self.o_proj = nn.Linear(D, D, bias=config.bias == "all")
 
-    def forward(self, x_BTD: Tensor, tables: tuple[Tensor, Tensor] | None) -> Tensor:
-        """[B, T, D] to [B, T, D]; ``tables`` are cos and sin for RoPE, [1, T, P]."""
+    def forward(self, x_BTD: Tensor, tables: tuple[Tensor, Tensor] | None, alibi_NTT: Tensor | None) -> Tensor:
+        """[B, T, D] to [B, T, D]; ``tables`` are cos and sin for RoPE, [1, T, P], ``alibi_NTT`` is ALiBi's mask."""
         q_BTNH, k_BTGH, v_BTGH = (
             project(x_BTD).unflatten(-1, (-1, self.head_dim)) for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         if tables is not None:
             q_BTNH, k_BTGH = apply_rotary(q_BTNH, *tables), apply_rotary(k_BTGH, *tables)
-        attend = _alibi_attention if self.position == "alibi" else grouped_query_attention
-        out: Tensor = self.o_proj(attend(q_BTNH, k_BTGH, v_BTGH).flatten(2))
+        if alibi_NTT is None:
+            mixed_BTNH = grouped_query_attention(q_BTNH, k_BTGH, v_BTGH)
+        else:
+            mixed_BTNH, _ = masked_attention_fused(q_BTNH, k_BTGH, v_BTGH, alibi_NTT)
+        out: Tensor = self.o_proj(mixed_BTNH.flatten(2))
         return out
 
 
@@ -94,14 +95,14 @@ class _Block(nn.Module):
         self.mlp = _feed_forward(config)
         self.mlp_output_layernorm = _norm(config) if sandwich else nn.Identity()
 
-    def forward(self, x_BTD: Tensor, tables: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, tables: tuple[Tensor, Tensor] | None, alibi_NTT: Tensor | None) -> Tensor:
         """[B, T, D] to [B, T, D]."""
         if self.norms_first:
-            mixed_BTD = self.self_attn(self.input_layernorm(x_BTD), tables)
+            mixed_BTD = self.self_attn(self.input_layernorm(x_BTD), tables, alibi_NTT)
             x_BTD = x_BTD + self.attention_output_layernorm(mixed_BTD)
             x_BTD = x_BTD + self.mlp_output_layernorm(self.mlp(self.post_attention_layernorm(x_BTD)))
         else:
-            x_BTD = self.input_layernorm(x_BTD + self.self_attn(x_BTD, tables))
+            x_BTD = self.input_layernorm(x_BTD + self.self_attn(x_BTD, tables, alibi_NTT))
             x_BTD = self.post_attention_layernorm(x_BTD + self.mlp(x_BTD))
         return x_BTD
 
@@ -151,10 +152,11 @@ class AblationLM(nn.Module):
         if self.embed_positions is not None:
             x_BTD = x_BTD + self.embed_positions.weight[:T]
         elif config.position == "sinusoidal":
-            x_BTD = x_BTD + sinusoidal_positions(T, config.width).to(x_BTD)
+            x_BTD = x_BTD + sinusoidal_positions(T, config.width, device=x_BTD.device).to(x_BTD.dtype)
         tables = self._rotary_tables(T, x_BTD) if config.position == "rope" else None
+        alibi_NTT = _alibi_mask(T, config.heads, x_BTD) if config.position == "alibi" else None
         for block in self.layers:
-            x_BTD = block(x_BTD, tables)
+            x_BTD = block(x_BTD, tables, alibi_NTT)
         logits: Tensor = self.lm_head(self.norm(x_BTD))
         return logits
 

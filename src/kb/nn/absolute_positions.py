@@ -29,7 +29,13 @@ def sinusoidal_positions_loop(length: int, width: int, *, base: float = 10_000.0
 
 
 def sinusoidal_positions(
-    length: int, width: int, *, base: float = 10_000.0, start: int = 0, dtype: torch.dtype = torch.float32
+    length: int,
+    width: int,
+    *,
+    base: float = 10_000.0,
+    start: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
 ) -> Tensor:
     """The rows of positions ``start`` to ``start + length - 1``, [T, D].
 
@@ -39,6 +45,7 @@ def sinusoidal_positions(
         base: The longest wavelength is nearly 2π times this, in positions; the shortest is 2π.
         start: The first position.
         dtype: Of the result. Angles are float64 always: a float32 angle of 100,000 radians is off by 0.004.
+        device: Where the table is made.
 
     Raises:
         TypeError: ``dtype`` is not a floating one.
@@ -49,8 +56,8 @@ def sinusoidal_positions(
     require_count("start", start, least=0)
     if not dtype.is_floating_point:
         raise TypeError(f"dtype must be a floating one, got {dtype}")
-    positions_T = torch.arange(start, start + length, dtype=torch.float64)
-    angles_TP = positions_T[:, None] * _frequencies(width, base)
+    positions_T = torch.arange(start, start + length, dtype=torch.float64, device=device)
+    angles_TP = positions_T[:, None] * _frequencies(width, base).to(positions_T.device)
     return torch.stack((angles_TP.sin(), angles_TP.cos()), dim=-1).flatten(-2).to(dtype)
 
 

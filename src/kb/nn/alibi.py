@@ -64,5 +64,5 @@ def alibi_bias(slopes_N: Tensor, queries: int, keys: int) -> Tensor:
         raise TypeError(f"slopes must be floating-point, got {slopes_N.dtype}")
     # In float32 at least: 70,000 is infinite in float16, and bfloat16 has no 257, though the bias itself may fit.
     wide_N = slopes_N.to(torch.promote_types(slopes_N.dtype, torch.float32))
-    far_TS = distances(queries, keys).abs().to(slopes_N.device)
+    far_TS = distances(queries, keys, slopes_N.device).abs()
     return (-wide_N[:, None, None] * far_TS).to(slopes_N.dtype)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from kb.arguments import require_count
 
 
-def distances(queries: int, keys: int) -> Tensor:
-    """Key position minus query position, [T, S] int64: 0 for a query's own key, below it for the past.
+def distances(queries: int, keys: int, device: torch.device | str | None = None) -> Tensor:
+    """Key position minus query position, [T, S] int64 on a device: 0 for a query's own key, below it for the past.
 
     Raises:
         ValueError: a number is no positive integer, or there are more queries than keys.
@@ -29,7 +29,7 @@ def distances(queries: int, keys: int) -> Tensor:
     require_count("keys", keys)
     if queries > keys:
         raise ValueError(f"queries must not be more than keys, got {queries} and {keys}")
-    return torch.arange(keys) - torch.arange(keys - queries, keys)[:, None]
+    return torch.arange(keys, device=device) - torch.arange(keys - queries, keys, device=device)[:, None]
 
 
 def relative_key_scores_loop(q_BTNH: Tensor, k_BSNH: Tensor, relative_RH: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class T5RelativeBias(nn.Module):
     def forward(self, queries: int, keys: int) -> Tensor:
         """The bias of the newest ``queries`` of ``keys`` positions; errors as of :func:`distances`."""
         buckets_TS = t5_buckets(
-            distances(queries, keys).to(self.relative_attention_bias.weight.device),
+            distances(queries, keys, self.relative_attention_bias.weight.device),
             bidirectional=self.bidirectional,
             num_buckets=self.num_buckets,
             max_distance=self.max_distance,
