@@ -50,8 +50,8 @@ class RepetitionPenalty:
 
 
 @dataclass(frozen=True)
-class PresencePenalty:
-    """Subtract ``penalty`` from the score of every token that the output holds, however often.
+class _OutputPenalty:
+    """A penalty on what the output holds.
 
     Args:
         penalty: Positive discourages, negative encourages; OpenAI and vLLM allow -2 to 2.
@@ -68,6 +68,14 @@ class PresencePenalty:
     def __post_init__(self) -> None:
         _require_number("penalty", self.penalty)
         require_count("prompt_length", self.prompt_length, least=0)
+
+
+class PresencePenalty(_OutputPenalty):
+    """Subtract ``penalty`` from the score of every token that the output holds, however often.
+
+    The output begins at ``prompt_length``. TypeError where the penalty is no finite number, ValueError where the length
+    is a negative or no integer.
+    """
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [B, V] less the penalty of each token."""
@@ -75,25 +83,8 @@ class PresencePenalty:
         return scores - self.penalty * (_counts(input_ids, scores, self.prompt_length) > 0).to(scores.dtype)
 
 
-@dataclass(frozen=True)
-class FrequencyPenalty:
-    """Subtract ``penalty`` from the score of a token as often as the output holds it.
-
-    Args:
-        penalty: Positive discourages, negative encourages; OpenAI and vLLM allow -2 to 2.
-        prompt_length: So many tokens at the beginning are the prompt and do not count.
-
-    Raises:
-        TypeError: ``penalty`` is no finite number.
-        ValueError: ``prompt_length`` is a negative or no integer.
-    """
-
-    penalty: float
-    prompt_length: int = 0
-
-    def __post_init__(self) -> None:
-        _require_number("penalty", self.penalty)
-        require_count("prompt_length", self.prompt_length, least=0)
+class FrequencyPenalty(_OutputPenalty):
+    """Subtract ``penalty`` from a score as often as the output holds the token; else as :class:`PresencePenalty`."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [B, V] less the penalty of each token."""

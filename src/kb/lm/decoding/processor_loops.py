@@ -7,7 +7,7 @@ Sources: as in ``kb.lm.decoding.truncation`` and ``kb.lm.decoding.penalties``.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 
 def softmax_loop(scores: Sequence[float]) -> list[float]:
@@ -36,17 +36,22 @@ def top_k_loop(scores: Sequence[float], k: int) -> list[float]:
     return _keep(scores, {v for v, own in enumerate(scores) if sum(other > own for other in scores) < k})
 
 
-def top_p_loop(scores: Sequence[float], p: float) -> list[float]:
-    """Take tokens from the most likely on until they have probability p together."""
-    probabilities = softmax_loop(scores)
+def _until(probabilities: Sequence[float], order: Iterable[int], mass: float) -> set[int]:
+    """The first tokens of an order that have this mass together; at least one."""
     kept: set[int] = set()
-    mass = 0.0
-    for token in sorted(range(len(scores)), key=lambda v: -scores[v]):
-        if kept and mass >= p:
+    taken = 0.0
+    for token in order:
+        if kept and taken >= mass:
             break
         kept.add(token)
-        mass += probabilities[token]
-    return _keep(scores, kept)
+        taken += probabilities[token]
+    return kept
+
+
+def top_p_loop(scores: Sequence[float], p: float) -> list[float]:
+    """Take tokens from the most likely on until they have probability p together."""
+    order = sorted(range(len(scores)), key=lambda v: -scores[v])
+    return _keep(scores, _until(softmax_loop(scores), order, p))
 
 
 def min_p_loop(scores: Sequence[float], min_p: float) -> list[float]:
@@ -60,14 +65,8 @@ def typical_loop(scores: Sequence[float], mass: float) -> list[float]:
     probabilities = softmax_loop(scores)
     entropy = entropy_loop(probabilities)
     distances = [abs(-math.log(p) - entropy) if p > 0 else math.inf for p in probabilities]
-    kept: set[int] = set()
-    taken = 0.0
-    for token in sorted(range(len(scores)), key=lambda v: distances[v]):
-        if kept and taken >= mass:
-            break
-        kept.add(token)
-        taken += probabilities[token]
-    return _keep(scores, kept)
+    order = sorted(range(len(scores)), key=lambda v: distances[v])
+    return _keep(scores, _until(probabilities, order, mass))
 
 
 def epsilon_loop(scores: Sequence[float], epsilon: float) -> list[float]:
