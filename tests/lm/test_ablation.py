@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from kb.counting import count
 from kb.lm import DecoderLM, ModelConfig
@@ -31,6 +31,12 @@ from kb.training import TrainConfig, initialize, next_token_loss, train
 SIZES: dict[str, Any] = {"vocab_size": 37, "width": 24, "layers": 2, "heads": 4, "max_positions": 16}
 LLAMA = AblationConfig(**SIZES)
 GPT2 = replace(LLAMA, norm="layer", position="learned", ffn="gelu", bias="all", tie_embeddings=True)
+
+GEMMA_NAMES = {
+    "attention_output_layernorm.weight": "post_attention_layernorm.weight",
+    "post_attention_layernorm.weight": "pre_feedforward_layernorm.weight",
+    "mlp_output_layernorm.weight": "post_feedforward_layernorm.weight",
+}
 
 
 def scrambled(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -171,6 +177,40 @@ def test_at_gpt2s_setting_it_is_transformers_gpt2() -> None:
     torch.testing.assert_close(ours.embed_positions.weight.grad[:9], body.wpe.weight.grad[:9], rtol=1e-3, atol=1e-4)
 
 
+def test_with_norms_on_both_sides_it_is_transformers_gemma2() -> None:
+    """Without soft caps and windows, and with the SiLU of LLaMA; Gemma's gain is 1 + w."""
+    ours: Any = scrambled(
+        AblationLM(replace(LLAMA, norm_place="sandwich", kv_heads=2, tie_embeddings=True, scale_embeddings=True))
+    )
+    config = Gemma2Config(
+        vocab_size=37,
+        hidden_size=24,
+        intermediate_size=ours.config.ffn_width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        query_pre_attn_scalar=6,
+        hidden_activation="silu",
+        rms_norm_eps=1e-5,
+        attn_logit_softcapping=None,
+        final_logit_softcapping=None,
+        pad_token_id=None,
+        attn_implementation="eager",
+    )
+    theirs: Any = Gemma2ForCausalLM(config)
+    body = theirs.model
+    pairs = [(ours.embed_tokens.weight, body.embed_tokens.weight), (ours.norm.weight, body.norm.weight)]
+    for mine, block in zip(ours.layers, body.layers, strict=True):
+        other = dict(block.named_parameters())
+        for name, parameter in mine.named_parameters():
+            pairs.append((parameter, other[GEMMA_NAMES.get(name, name)]))
+    with torch.no_grad():
+        for parameter, wanted in pairs:
+            wanted.copy_(parameter - 1 if parameter.dim() == 1 else parameter)
+    assert_same(ours, theirs, pairs, lambda ids_BT: theirs(ids_BT).logits)
+
+
 def test_alibi_attention_is_the_loop() -> None:
     q, k, v = (torch.randn(1, 5, heads, 6, generator=torch.Generator().manual_seed(heads)) for heads in (4, 2, 3))
     v = v[:, :, :2]
@@ -228,7 +268,7 @@ def test_absolute_positions_do(position: str) -> None:
     assert float((logits[0, 0] - logits[0, 5]).detach().abs().max()) > 0.1
 
 
-@pytest.mark.parametrize("config", [LLAMA, vaswani(LLAMA)])
+@pytest.mark.parametrize("config", [LLAMA, vaswani(LLAMA), replace(LLAMA, norm_place="sandwich")])
 def test_it_can_be_trained_by_the_books_loop(config: AblationConfig) -> None:
     model = AblationLM(config)
     initialize(model, seed=0)

@@ -16,65 +16,13 @@ from transformers import (
     MistralConfig,
     MixtralConfig,
 )
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from kb.lm import architecture, architectures
 from kb.lm.cache_size import RELEASED
-from kb.lm.families import Architecture, agreement, count_parameters
+from kb.lm.families import agreement, count_parameters
+from kb.lm.family_configs import KINDS, huggingface_config
 
-# Names in transformers. Qwen 1, Baichuan and ChatGLM 1 to 3 are not there; GPT-3 and LLaMA 1 are their successors.
-KINDS = {
-    "gpt2": "gpt2",
-    "gpt3": "gpt2",
-    "llama1": "llama",
-    "llama2": "llama",
-    "llama3": "llama",
-    "glm4": "glm",
-    "qwen15": "qwen2",
-    "qwen2": "qwen2",
-    "qwen3": "qwen3",
-    "mistral": "mistral",
-    "deepseek": "deepseek_v3",
-    "gemma1": "gemma",
-    "gemma2": "gemma2",
-    "gemma3": "gemma3_text",
-}
 IN_TRANSFORMERS = [name for name, model in architectures().items() if model.family in KINDS]
-
-
-def their_config(model: Architecture) -> Any:
-    """The configuration class of transformers, given every fact that it has a place for."""
-    kind = KINDS[model.family]
-    if kind == "gpt2":
-        sizes = {"n_embd": model.width, "n_layer": model.layers, "n_head": model.heads, "n_inner": model.ffn_width}
-        return CONFIG_MAPPING[kind](vocab_size=model.vocabulary, n_positions=model.context, **sizes)
-    facts: dict[str, Any] = {
-        "vocab_size": model.vocabulary,
-        "hidden_size": model.width,
-        "intermediate_size": model.ffn_width,
-        "num_hidden_layers": model.layers,
-        "num_attention_heads": model.heads,
-        "num_key_value_heads": model.kv_heads,
-        "head_dim": model.head_dim,
-        "tie_word_embeddings": model.tied,
-        "pad_token_id": None,
-    }
-    if model.experts is not None:
-        experts = model.experts
-        kind = {"qwen3": "qwen3_moe", "mistral": "mixtral"}.get(model.family, kind)
-        kind = "deepseek_v2" if model.name == "DeepSeek-V2" else kind
-        facts |= {"moe_intermediate_size": experts.width, "num_experts_per_tok": experts.active}
-        facts |= {"n_shared_experts": experts.shared, "first_k_dense_replace": experts.dense_layers}
-        facts["num_local_experts" if kind == "mixtral" else "num_experts"] = experts.routed
-        facts["intermediate_size"] = model.ffn_width or experts.width
-        if model.latent is not None:
-            facts["n_routed_experts"] = facts.pop("num_experts")
-    if model.latent is not None:
-        latent = model.latent
-        facts |= {"q_lora_rank": latent.query_rank, "kv_lora_rank": latent.kv_rank, "v_head_dim": latent.value_dim}
-        facts |= {"qk_rope_head_dim": latent.rope_dim, "qk_nope_head_dim": latent.nope_dim}
-        del facts["head_dim"]
-    return CONFIG_MAPPING[kind](**facts)
 
 
 @pytest.mark.parametrize("name", IN_TRANSFORMERS)
@@ -85,7 +33,7 @@ def test_the_formula_is_what_transformers_builds(name: str) -> None:
         dense = min(1, model.experts.dense_layers)
         model = replace(model, experts=replace(model.experts, dense_layers=dense))
     with torch.device("meta"):
-        theirs = AutoModelForCausalLM.from_config(their_config(model))
+        theirs = AutoModelForCausalLM.from_config(huggingface_config(model))
     assert sum(parameter.numel() for parameter in theirs.parameters()) == count_parameters(model).total
 
 
@@ -201,7 +149,7 @@ def test_defaults_of_transformers_are_deepseek_v3() -> None:
 
 def their_layer(name: str) -> Any:
     with torch.device("meta"):
-        theirs: Any = AutoModelForCausalLM.from_config(their_config(replace(architecture(name), layers=2)))
+        theirs: Any = AutoModelForCausalLM.from_config(huggingface_config(replace(architecture(name), layers=2)))
     return theirs.model.layers[0]
 
 
@@ -214,8 +162,8 @@ def test_biases_and_norms_are_where_the_table_says() -> None:
     assert qwen3.q_norm.weight.shape == (architecture("Qwen3-8B").head_dim,)
     norms = {name for name, _ in their_layer("Gemma 2 9B").named_children() if "norm" in name}
     assert len(norms) == 4
-    assert their_config(architecture("Gemma 2 9B")).layer_types[:2] == ["sliding_attention", "full_attention"]
-    assert their_config(architecture("Gemma 3 27B")).layer_types[:6].count("sliding_attention") == 5
+    assert huggingface_config(architecture("Gemma 2 9B")).layer_types[:2] == ["sliding_attention", "full_attention"]
+    assert huggingface_config(architecture("Gemma 3 27B")).layer_types[:6].count("sliding_attention") == 5
 
 
 @pytest.mark.parametrize(
@@ -241,6 +189,11 @@ def test_a_count_printed_by_rounding_agrees(count: int, decimals: int) -> None:
     printed = f"{round(count / 10**9, decimals):.{decimals}f}B"
     tie = count * 10**decimals % 10**9 == 10**9 // 2  # Python rounds a tie to even, and half of them down
     assert agreement(count, printed) in (("rounded", "cut") if tie else ("rounded",))
+
+
+def test_refuses_a_family_that_transformers_has_not() -> None:
+    with pytest.raises(ValueError, match=r"'Baichuan-7B'.*baichuan1"):
+        huggingface_config(architecture("Baichuan-7B"))
 
 
 def test_refuses_what_is_not_there() -> None:

@@ -113,6 +113,11 @@ def test_with_the_heads_of_pretraining(sizes: EncoderSizes, total: int) -> None:
     assert ours == numel(on_meta(BertForPreTraining, their_config(sizes))) == total
 
 
+def test_the_next_sentence_head_needs_the_pooler() -> None:
+    with pytest.raises(ValueError, match="pooler must be True with pretraining_heads"):
+        encoder_parameters(BERT_BASE_UNCASED, pooler=False, pretraining_heads=True)
+
+
 def test_heads_add_no_parameters() -> None:
     for heads in (1, 6, 768):
         assert encoder_parameters(replace(BERT_BASE_UNCASED, num_attention_heads=heads)) == encoder_parameters(

@@ -9,7 +9,7 @@ import torch
 
 from kb.lm.copy_task import CopyBatch, CopyTask, copy_loss
 from kb.lm.sequence_layers import exponential_dilations
-from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentModel
+from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentModel, nearest_width
 from kb.training import TrainConfig, evaluate, train
 
 V, D = 5, 8
@@ -87,6 +87,8 @@ def test_logits_depend_on_the_past_alone_and_on_all_of_it(index: int) -> None:
 def test_a_stack_that_is_too_shallow_cannot_see_the_first_token() -> None:
     model = ConvolutionModel(V, D, dilations=(1, 2, 4))
     assert model.receptive_field == 8
+    other = ConvolutionModel(V, D, dilations=(2**layer for layer in range(3)))
+    assert (other.receptive_field, len(other.layers)) == (8, 3)
     tokens = torch.zeros(1, 9, dtype=torch.int64)
     changed = tokens.clone()
     changed[:, 0] = 1
@@ -132,6 +134,7 @@ def test_refuses_bad_batches_seeds_and_sizes() -> None:
         lambda: AttentionModel(V, D, layers=0, max_length=4),
         lambda: AttentionModel(V, D, max_length=0),
         lambda: RecurrentModel(0, D),
+        lambda: RecurrentModel(V, D, layers=1.5, fused=True),  # type: ignore[arg-type]
         lambda: RecurrentModel(V, D, seed="a"),  # type: ignore[arg-type]
         lambda: ConvolutionModel(V, D, dilations=()),
         lambda: ConvolutionModel(V, D, dilations=(1, 0)),
@@ -155,3 +158,36 @@ def test_refuses_bad_tokens(index: int) -> None:
 
 def test_a_batch_counts_its_sequences() -> None:
     assert len(CopyBatch(torch.zeros(7, 3), torch.zeros(7, 1))) == 7
+
+
+def test_torchs_gru_gives_the_answers_and_gradients_of_ours() -> None:
+    tokens = torch.randint(V, (3, 7), generator=torch.Generator().manual_seed(0))
+    ours, theirs = (RecurrentModel(V, D, layers=2, fused=fused, seed=5) for fused in (False, True))
+    assert isinstance(theirs.recurrence, torch.nn.GRU)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    gradients = []
+    for model in (ours, theirs):
+        logits = model(tokens)
+        gradients.append(torch.autograd.grad(logits.square().sum(), list(model.parameters())))
+    torch.testing.assert_close(ours(tokens), theirs(tokens), rtol=1e-5, atol=1e-5)
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
+
+
+def test_the_nearest_width_has_the_nearest_number_of_parameters() -> None:
+    # An embedding of 5 words, a norm, a head, and a GRU of 6 D^2 + 6 D: 6 D^2 + 18 D + 5.
+    assert nearest_width(lambda width: RecurrentModel(V, width), 6 * 64 + 18 * 8 + 5, range(1, 20)) == 8
+    assert nearest_width(lambda width: torch.nn.Linear(width, 1, bias=False), 5, (4, 6, 9)) == 4
+    made = nearest_width(lambda width: ConvolutionModel(V, width, dilations=(1, 2)), 1000, range(2, 40, 2))
+    counts = {
+        width: sum(one.numel() for one in ConvolutionModel(V, width, dilations=(1, 2)).parameters())
+        for width in range(2, 40, 2)
+    }
+    assert abs(counts[made] - 1000) == min(abs(count - 1000) for count in counts.values())
+
+
+def test_refuses_no_width_and_no_parameters() -> None:
+    with pytest.raises(ValueError, match="widths"):
+        nearest_width(lambda width: torch.nn.Linear(width, 1), 5, ())
+    with pytest.raises(ValueError, match="parameters"):
+        nearest_width(lambda width: torch.nn.Linear(width, 1), 0, (1,))

@@ -97,6 +97,8 @@ def test_refuses_bad_tables(options: dict[str, Any], message: str) -> None:
 
 
 def test_refuses_other_bad_input() -> None:
+    with pytest.raises(TypeError, match="dtype"):
+        sinusoidal_positions(3, 4, dtype=torch.int64)
     with pytest.raises(TypeError, match="offset"):
         shift_matrix(1.5, 4)  # type: ignore[arg-type]
     for options in ({"max_positions": 0}, {"width": 0}, {"std": -1.0}):

@@ -47,3 +47,12 @@ def test_refuses_bad_input() -> None:
         alibi_bias(torch.ones(2, 2), 1, 1)
     with pytest.raises(ValueError, match="more than keys"):
         alibi_bias(torch.ones(2), 3, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_bias_in_few_bits_is_rounded_once(dtype: torch.dtype) -> None:
+    slopes = alibi_slopes(12).to(dtype)
+    bias = alibi_bias(slopes, 1, 70_001)
+    exact = -slopes.double()[:, None, None] * torch.arange(70_000, -1, -1)
+    assert bias.dtype == dtype
+    assert torch.equal(bias, exact.to(dtype))

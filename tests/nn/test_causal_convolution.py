@@ -59,6 +59,7 @@ def test_by_hand(way: Callable[..., Tensor]) -> None:
 @given(K=st.integers(1, 3), dilations=st.lists(st.integers(1, 4), min_size=1, max_size=3))
 def test_the_last_output_of_a_stack_sees_its_receptive_field_and_no_more(K: int, dilations: list[int]) -> None:
     field = receptive_field(K, dilations)
+    assert receptive_field(K, iter(dilations)) == field
     x = draw(1, 1, field + 3)
     out = x
     for dilation in dilations:

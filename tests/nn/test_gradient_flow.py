@@ -98,8 +98,14 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
         (lambda: recurrence(0.1, steps=0, seed=0), "steps"),
         (lambda: recurrence(0.1, steps=1, input_scale=-1.0, seed=0), "input_scale"),
         (lambda: spectral_radius(torch.ones(2, 3)), r"\[D, D\]"),
+        (lambda: orthogonal_matrix(-1, torch.Generator()), "width"),
     ],
 )
 def test_refuses_bad_input(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_refuses_the_name_of_an_activation() -> None:
+    with pytest.raises(TypeError, match="must be an Activation"):
+        saturated_activation("relu", 1.0, depth=1, seed=0)  # type: ignore[arg-type]

@@ -110,3 +110,9 @@ def test_refuses_what_does_not_fit() -> None:
         half_split_rows(torch.ones(6, 2), 0)
     with pytest.raises(ValueError, match="angle"):
         rotation_2d(math.inf)
+
+
+@pytest.mark.parametrize("pairs", [3, 5])
+def test_the_loop_refuses_frequencies_that_do_not_fit(pairs: int) -> None:
+    with pytest.raises(ValueError, match=r"wanted \[2P\]"):
+        apply_rotary_interleaved_loop(torch.ones(8), 1, torch.ones(pairs))

@@ -258,4 +258,6 @@ def test_refuses_to_decode_what_does_not_fit_the_cache() -> None:
         module.decode(torch.ones(3, 1, E), cache)
     with pytest.raises(ValueError, match="3 axes"):
         module.decode(torch.ones(1, E), cache)
+    with pytest.raises(TypeError, match="AttentionCache, got NoneType"):
+        module.decode(torch.ones(2, 1, E), None)  # type: ignore[arg-type]
     assert cache.length == 1

@@ -180,6 +180,8 @@ def test_a_second_derivative_is_refused_not_wrong() -> None:
         (lambda: ours.LayerNorm(()), "normalized_shape"),
         (lambda: ours.BatchNorm1d(0), "num_features"),
         (lambda: ours.BatchNorm1d(2, momentum=1.5), "momentum"),
+        (lambda: ours.BatchNorm1d(2, eps=0.0), "eps"),
+        (lambda: ours.BatchNorm1d(2, track_running_stats=False).eval()(torch.ones(1, 2)), "2 values"),
         (lambda: ours.GroupNorm(4, 6), "num_groups must divide"),
         (lambda: ours.GroupNorm(0, 6), "num_groups"),
         (lambda: ours.LayerNorm(4)(torch.ones(2, 3)), "wanted"),

@@ -1,5 +1,7 @@
 """RMSNorm: loop = fast path = torch = transformers, in value and gradient."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -73,10 +75,18 @@ def test_root_mean_square_is_one_and_scale_does_not_matter(width: int, scale: fl
     torch.testing.assert_close(rms_norm(scale * x, ones, 1e-18, compute_dtype=torch.float64), normalized)
 
 
-@pytest.mark.parametrize("eps", [0.0, -1e-6, float("nan"), float("inf")])
-def test_refuses_an_eps_that_is_not_positive(eps: float) -> None:
+@pytest.mark.parametrize("eps", [0.0, -1e-6, float("nan"), float("inf"), True, "1e-6"])
+def test_refuses_an_eps_that_is_not_positive(eps: Any) -> None:
     with pytest.raises(ValueError, match="eps"):
         rms_norm(torch.ones(2, 3), torch.ones(3), eps)
+    with pytest.raises(ValueError, match="eps"):
+        RMSNorm(3, eps)
+
+
+@pytest.mark.parametrize("width", [0, -1, 2.0])
+def test_refuses_a_width_that_is_no_count(width: Any) -> None:
+    with pytest.raises(ValueError, match="width"):
+        RMSNorm(width)
 
 
 def test_refuses_integers() -> None:
@@ -88,3 +98,15 @@ def test_refuses_integers() -> None:
 def test_refuses_shapes_that_do_not_fit(x: tuple[int, ...], weight: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="last axis"):
         rms_norm(torch.ones(x), torch.ones(weight), 1e-5)
+
+
+@pytest.mark.parametrize("width", [0, -3, 2.5])
+def test_refuses_a_width_or_an_epsilon_that_is_none(width: int) -> None:
+    with pytest.raises(ValueError, match="width"):
+        RMSNorm(width)
+
+
+@pytest.mark.parametrize(("x", "weight"), [((2, 4), (4,)), ((4,), (3,)), ((), (1,))])
+def test_the_loop_refuses_what_is_no_vector(x: tuple[int, ...], weight: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="x_D and weight_D"):
+        rms_norm_loop(torch.ones(x), torch.ones(weight), 1e-5)

@@ -151,6 +151,9 @@ def test_yarn_keeps_fast_pairs_and_interpolates_slow_ones() -> None:
         ({"type": "longrope", "short_factor": (1.0, 0.0), "long_factor": (1.0, 1.0)}, "short_factor"),
         ({"type": "longrope", "short_factor": (1.0,), "long_factor": (1.0, 1.0)}, "1 short factors and 2 long"),
         ({"type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0}, "high_freq_factor"),
+        ({"type": ["yarn"]}, "rope_type"),
+        ({"type": "yarn", "truncate": "no"}, "truncate"),
+        ({"max_positions": True}, "max_positions"),
     ],
 )
 def test_refuses_bad_parameters(options: dict[str, Any], message: str) -> None:
@@ -180,3 +183,21 @@ def test_positions_of_one_row_serve_all_and_integers_are_refused() -> None:
     assert torch.equal(apply_rotary(x, table, table)[1:], apply_rotary(x[1:], table, table))
     with pytest.raises(TypeError, match="floating-point"):
         apply_rotary(x.long(), table, table)
+
+
+@pytest.mark.parametrize("head_dim", [64.0, "64", True])
+def test_refuses_a_head_that_is_no_integer(head_dim: Any) -> None:
+    with pytest.raises(ValueError, match="head_dim"):
+        inverse_frequencies(RopeParameters(), head_dim)
+
+
+@pytest.mark.parametrize("length", [-1, 4096.5, "9999"])
+def test_refuses_a_length_that_is_none(length: Any) -> None:
+    with pytest.raises(ValueError, match="length"):
+        inverse_frequencies(RopeParameters(type="dynamic"), 64, length=length)
+
+
+@pytest.mark.parametrize("frequencies", [(3,), (5,), (4, 1)])
+def test_the_loop_refuses_frequencies_that_do_not_fit(frequencies: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"wanted \[2P\]"):
+        apply_rotary_loop(torch.ones(8), 1, torch.ones(frequencies))

@@ -161,3 +161,12 @@ def test_refuses_what_does_not_fit() -> None:
         relative_value_mix(torch.ones(1, 1, 2, 3), x, torch.ones(3, 4))
     with pytest.raises(ValueError, match="queries"):
         distances(0, 2)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_buckets_do_not_depend_on_the_width_of_the_integers(dtype: torch.dtype, bidirectional: bool) -> None:
+    ends = torch.iinfo(dtype)
+    distance = torch.tensor([ends.min, ends.min + 1, 0, 1, 5, ends.max], dtype=dtype)
+    wanted = [t5_bucket_loop(d, bidirectional=bidirectional) for d in distance.tolist()]
+    assert t5_buckets(distance, bidirectional=bidirectional).tolist() == wanted

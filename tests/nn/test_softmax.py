@@ -124,6 +124,8 @@ def test_rows_without_a_target_and_masked_classes() -> None:
     [
         ((torch.ones(2, 3).long(), torch.zeros(2).long()), {}, TypeError, "int64"),
         ((torch.ones(2, 3), torch.zeros(2)), {}, TypeError, "target must be int64"),
+        (([[1.0, 2.0]], torch.zeros(1).long()), {}, TypeError, "got list"),
+        ((torch.ones(1, 3), [0]), {}, TypeError, "target must be an int64 tensor, got list"),
         ((torch.ones(2, 3), torch.zeros(3).long()), {}, ValueError, r"wanted \[N, V\]"),
         ((torch.ones(2, 3), torch.tensor([0, 3])), {}, ValueError, "0 to 2, got 3"),
         ((torch.ones(2, 3), torch.tensor([0, -1])), {}, ValueError, "got -1"),
@@ -143,5 +145,11 @@ def test_refuses_shapes_and_integers() -> None:
         softmax(torch.ones(2, 0))
     with pytest.raises(TypeError, match="floating-point"):
         log_softmax(torch.ones(2).long())
+    with pytest.raises(TypeError, match="got list"):
+        softmax([1.0, 2.0])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"wanted \[V\]"):
+        softmax_jacobian_loop(torch.ones(2, 2))
+    with pytest.raises(TypeError, match="floating-point"):
+        softmax_jacobian_loop(torch.tensor([1, 0]))
     with pytest.raises(ValueError, match="one shape"):
         softmax_vjp(torch.ones(2), torch.ones(3))

@@ -2,9 +2,11 @@
 
 from kb.lm.ablation import AblationLM
 from kb.lm.ablation_config import AblationConfig
+from kb.lm.attention_maps import AttentionMaps, attention_maps, head_scores, head_scores_loop
 from kb.lm.cache import Cache, KVCache, NoCache
 from kb.lm.config import ModelConfig
 from kb.lm.copy_task import CopyBatch, CopyTask, copy_loss
+from kb.lm.extrapolation import loss_by_position, with_positions
 from kb.lm.families import Architecture, architecture, architectures
 from kb.lm.generation import generate
 from kb.lm.model import DecoderLM
@@ -26,7 +28,7 @@ from kb.lm.sequence_layers import (
     recurrence_cost,
     self_attention_cost,
 )
-from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentModel
+from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentModel, nearest_width
 
 __all__ = [
     "ENCODERS",
@@ -34,6 +36,7 @@ __all__ = [
     "AblationConfig",
     "AblationLM",
     "Architecture",
+    "AttentionMaps",
     "AttentionModel",
     "Cache",
     "ConvolutionModel",
@@ -49,6 +52,7 @@ __all__ = [
     "SamplingParams",
     "architecture",
     "architectures",
+    "attention_maps",
     "contiguous_dilations",
     "convolution_cost",
     "convolution_stack_cost",
@@ -59,6 +63,11 @@ __all__ = [
     "equal_length",
     "exponential_dilations",
     "generate",
+    "head_scores",
+    "head_scores_loop",
+    "loss_by_position",
+    "nearest_width",
     "recurrence_cost",
     "self_attention_cost",
+    "with_positions",
 ]

@@ -6,7 +6,7 @@ lies GPT-2 (pre-norm, learned positions, GELU). Unusual: no dropout, which all o
 no cache; it is made to be trained for seconds and compared.
 
 Sources: Vaswani et al. 2017, sections 3.1 to 3.5; Radford et al. 2019, section 2.3; Touvron et al. 2023, section 2.2;
-Press et al. 2022, ALiBi, section 3.
+Press et al. 2022, ALiBi, section 3; Gemma Team 2024, Gemma 2, section 2 (norms before and after each sublayer).
 Shapes: B sequences, T tokens, D model width, N query heads, G key-value heads, H head width, P = H/2, V vocabulary.
 """
 
@@ -82,21 +82,25 @@ class _Attention(nn.Module):
 
 
 class _Block(nn.Module):
-    """One layer, with its two norms before the sublayers or after the sums."""
+    """One layer, with its norms before the sublayers, before and after them, or after the sums."""
 
     def __init__(self, config: AblationConfig) -> None:
         super().__init__()
-        self.norms_first = config.norm_place == "pre"
+        self.norms_first = config.norm_place != "post"
+        sandwich = config.norm_place == "sandwich"
         self.input_layernorm = _norm(config)
         self.self_attn = _Attention(config)
+        self.attention_output_layernorm = _norm(config) if sandwich else nn.Identity()
         self.post_attention_layernorm = _norm(config)
         self.mlp = _feed_forward(config)
+        self.mlp_output_layernorm = _norm(config) if sandwich else nn.Identity()
 
     def forward(self, x_BTD: Tensor, tables: tuple[Tensor, Tensor] | None, alibi_NTT: Tensor | None) -> Tensor:
         """[B, T, D] to [B, T, D]."""
         if self.norms_first:
-            x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), tables, alibi_NTT)
-            x_BTD = x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
+            mixed_BTD = self.self_attn(self.input_layernorm(x_BTD), tables, alibi_NTT)
+            x_BTD = x_BTD + self.attention_output_layernorm(mixed_BTD)
+            x_BTD = x_BTD + self.mlp_output_layernorm(self.mlp(self.post_attention_layernorm(x_BTD)))
         else:
             x_BTD = self.input_layernorm(x_BTD + self.self_attn(x_BTD, tables, alibi_NTT))
             x_BTD = self.post_attention_layernorm(x_BTD + self.mlp(x_BTD))
@@ -119,7 +123,7 @@ class AblationLM(nn.Module):
         learned = config.position == "learned"
         self.embed_positions = nn.Embedding(config.max_positions, config.width) if learned else None
         self.layers = nn.ModuleList(_Block(config) for _ in range(config.layers))
-        self.norm = _norm(config) if config.norm_place == "pre" else nn.Identity()
+        self.norm = nn.Identity() if config.norm_place == "post" else _norm(config)
         self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.lm_head.weight = self.embed_tokens.weight

@@ -17,7 +17,7 @@ from typing import Any
 from kb.arguments import is_number, require_count
 
 NORMS = ("layer", "rms")
-NORM_PLACES = ("post", "pre")
+NORM_PLACES = ("post", "pre", "sandwich")
 POSITIONS = ("sinusoidal", "learned", "rope", "alibi")
 FFNS = ("relu", "gelu", "swiglu")
 BIASES = ("all", "qkv", "none")
@@ -57,7 +57,8 @@ class AblationConfig:
         multiple_of: What a gated network's width is rounded up to a multiple of.
         max_positions: Rows of the learned table, and so the longest sequence with it. No other position has a limit.
         norm: "layer" (with gain and bias) or "rms" (gain alone).
-        norm_place: "post", LayerNorm(x + sublayer(x)), or "pre", x + sublayer(norm(x)) and one more norm at the end.
+        norm_place: "post", norm(x + sublayer(x)); "pre", x + sublayer(norm(x)) and one more norm at the end; or
+            "sandwich", x + norm(sublayer(norm(x))) and the one at the end, as in Gemma 2.
         position: "sinusoidal" and "learned" are added to the embedding; "rope" turns queries and keys in every layer;
             "alibi" subtracts from every score a multiple of the distance.
         ffn: "relu" and "gelu" are two matrices, "swiglu" three.
@@ -207,7 +208,7 @@ def count_parameters(config: AblationConfig) -> ParameterCount:
         positions=config.max_positions * D if config.position == "learned" else 0,
         attention=config.layers * attention,
         ffn=config.layers * ffn,
-        norms=norm * (2 * config.layers + (config.norm_place == "pre")),
+        norms=norm * ((4 if config.norm_place == "sandwich" else 2) * config.layers + (config.norm_place != "post")),
         head=0 if config.tie_embeddings else config.vocab_size * D,
     )
 

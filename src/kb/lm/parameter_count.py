@@ -92,8 +92,15 @@ def encoder_parameters(sizes: EncoderSizes, *, pooler: bool = True, pretraining_
         pooler: Whether there is the linear layer on the first token, with tanh.
         pretraining_heads: Whether to count the two heads of BERT's pre-training. The masked-token head is a linear
             layer, a LayerNorm and one bias per word: its matrix of words is the embedding's. The next-sentence head is
-            a linear layer to 2.
+            a linear layer to 2, of the pooler's output.
+
+    Raises:
+        ValueError: both heads without the pooler.
     """
+    if pretraining_heads and not pooler:
+        raise ValueError(
+            "pooler must be True with pretraining_heads: the next-sentence head reads its output, got False"
+        )
     D, V = sizes.hidden_size, sizes.vocab_size
     layer = encoder_layer_parameters(sizes)
     parts = {

@@ -4,11 +4,11 @@ Each is an embedding, layers, a norm and a linear head: tokens [B, T] to logits 
 attention model alone has an embedding of positions, since it alone cannot see order otherwise.
 
 Sources: Vaswani et al. 2017 with the norm first (attention); Cho et al. 2014 (GRU); van den Oord et al. 2016, section
-2.1, and Bai et al. 2018, arXiv 1803.01271, section 3 (residual dilated causal convolutions).
+2.1, and Bai et al. 2018, arXiv 1803.01271, sections 3.2 to 3.4 (residual dilated causal convolutions).
 Shapes: B sequences, T tokens, D width, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -109,15 +109,18 @@ class RecurrentModel(_SequenceModel):
         vocab_size: V.
         width: D.
         layers: How many.
+        fused: Whether the layers are ``torch.nn.GRU``, with the same weights and answers, and faster than our loop.
         seed: The same seed gives the same weights.
 
     Raises:
         ValueError: a size is not a positive integer, or the seed is no integer.
     """
 
-    def __init__(self, vocab_size: int, width: int, *, layers: int = 1, seed: int = 0) -> None:
+    def __init__(self, vocab_size: int, width: int, *, layers: int = 1, fused: bool = False, seed: int = 0) -> None:
         super().__init__(vocab_size, width)
-        self.recurrence = GRU(width, width, layers, batch_first=True)
+        require_count("layers", layers)
+        kind = nn.GRU if fused else GRU
+        self.recurrence = kind(width, width, layers, batch_first=True)
         self._draw(seed)
 
     def mix(self, x_BTD: Tensor) -> Tensor:
@@ -144,9 +147,10 @@ class ConvolutionModel(_SequenceModel):
     """
 
     def __init__(
-        self, vocab_size: int, width: int, *, kernel: int = 2, dilations: Sequence[int], seed: int = 0
+        self, vocab_size: int, width: int, *, kernel: int = 2, dilations: Iterable[int], seed: int = 0
     ) -> None:
         super().__init__(vocab_size, width)
+        dilations = tuple(dilations)
         if not dilations:
             raise ValueError("dilations must hold one integer a layer, got none")
         self.receptive_field = receptive_field(kernel, dilations)
@@ -159,3 +163,27 @@ class ConvolutionModel(_SequenceModel):
         for layer in self.layers:
             x_BDT = x_BDT + torch.relu(layer(x_BDT))
         return x_BDT.transpose(1, 2)
+
+
+def nearest_width(make: Callable[[int], nn.Module], parameters: int, widths: Iterable[int]) -> int:
+    """Of the widths, the one whose model's number of parameters is nearest to ``parameters``; the first of equals.
+
+    Args:
+        make: A model of a width. Only its shapes matter: it is called on the device ``meta``, where tensors have no
+            numbers.
+        parameters: How many are wanted.
+        widths: To choose from.
+
+    Raises:
+        ValueError: ``parameters`` is not a positive integer, or there is no width.
+    """
+    require_count("parameters", parameters)
+    candidates = list(widths)
+    if not candidates:
+        raise ValueError("widths must hold at least one width, got none")
+
+    def off(width: int) -> int:
+        return abs(sum(one.numel() for one in make(width).parameters()) - parameters)
+
+    with torch.device("meta"):
+        return min(candidates, key=off)

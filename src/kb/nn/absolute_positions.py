@@ -48,11 +48,14 @@ def sinusoidal_positions(
         device: Where the table is made.
 
     Raises:
+        TypeError: ``dtype`` is not a floating one.
         ValueError: a size is not a positive integer, ``width`` is odd, ``base`` is not a number of at least 1, or
             ``start`` is not an integer of at least 0.
     """
     _check(length, width, base)
     require_count("start", start, least=0)
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating one, got {dtype}")
     positions_T = torch.arange(start, start + length, dtype=torch.float64, device=device)
     angles_TP = positions_T[:, None] * _frequencies(width, base).to(positions_T.device)
     return torch.stack((angles_TP.sin(), angles_TP.cos()), dim=-1).flatten(-2).to(dtype)

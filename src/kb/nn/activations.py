@@ -116,6 +116,7 @@ def gelu_tanh_derivative(x: Tensor) -> Tensor:
     """(1 + tanh u) / 2 + x (1 - tanh² u) u' / 2, with u the argument of the tanh."""
     inner = _TANH_SCALE * (x + _TANH_CUBE * x * x * x)
     slope = _TANH_SCALE * (1 + 3 * _TANH_CUBE * x * x)
+    slope = slope.clamp(max=torch.finfo(slope.dtype).max)  # x² overflows where tanh' is 0: 0, and not 0 · inf
     return 0.5 * (1 + tanh(inner)) + 0.5 * x * tanh_derivative(inner) * slope
 
 

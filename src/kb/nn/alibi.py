@@ -1,7 +1,8 @@
 """Attention with linear biases: each score loses the distance times the slope of its head; nothing is learned.
 
 Unusual: the slopes of a number of heads that is no power of two are those of the power below, then every second one
-of the power above. The paper fixes only the powers of two; the rest is its released code, and BLOOM's.
+of the power above. The paper has one geometric sequence for any number; its released code, and BLOOM's, only for powers
+of two, and models were trained with the code.
 
 Source: Press, Smith and Lewis 2022, Train Short, Test Long, section 3 and the released code.
 Shapes: T queries, the newest of S positions; N heads.
@@ -61,4 +62,7 @@ def alibi_bias(slopes_N: Tensor, queries: int, keys: int) -> Tensor:
         raise ValueError(f"slopes must be [N], got {tuple(slopes_N.shape)}")
     if not slopes_N.is_floating_point():
         raise TypeError(f"slopes must be floating-point, got {slopes_N.dtype}")
-    return -slopes_N[:, None, None] * distances(queries, keys, slopes_N.device).abs()
+    # In float32 at least: 70,000 is infinite in float16, and bfloat16 has no 257, though the bias itself may fit.
+    wide_N = slopes_N.to(torch.promote_types(slopes_N.dtype, torch.float32))
+    far_TS = distances(queries, keys, slopes_N.device).abs()
+    return (-wide_N[:, None, None] * far_TS).to(slopes_N.dtype)

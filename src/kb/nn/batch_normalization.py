@@ -54,7 +54,8 @@ class RunningNorm(nn.Module):
         num_batches_tracked: int64, how many batches the running statistics have seen, or None.
 
     Raises:
-        ValueError: ``num_features`` is not a positive integer, or ``momentum`` not a number of 0 to 1.
+        ValueError: ``num_features`` is not a positive integer, ``eps`` not a positive number, or ``momentum`` not a
+            number of 0 to 1.
     """
 
     running_mean: Tensor | None
@@ -71,6 +72,8 @@ class RunningNorm(nn.Module):
     ) -> None:
         super().__init__()
         require_count("num_features", num_features)
+        if not is_number(eps) or eps <= 0:
+            raise ValueError(f"eps must be a positive number, got {eps!r}")
         if momentum is not None and not (is_number(momentum) and 0 <= momentum <= 1):
             raise ValueError(f"momentum must be a number of 0 to 1 or None, got {momentum!r}")
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
@@ -107,7 +110,8 @@ class _BatchNorm(RunningNorm):
 
         Raises:
             TypeError: ``x`` is not floating-point.
-            ValueError: ``x`` has another shape, or a channel has a single value in training, whose variance is 0.
+            ValueError: ``x`` has another shape, or a channel a single value where the batch's own statistics are
+                used: its variance is 0.
         """
         if x.dim() not in self.dims or x.shape[1] != self.num_features:
             raise ValueError(f"x {tuple(x.shape)}: wanted {self.wanted} with C = {self.num_features}")
@@ -116,8 +120,9 @@ class _BatchNorm(RunningNorm):
         if not self.training and self.running_mean is not None and self.running_var is not None:
             return self._evaluate(x, self.running_mean, self.running_var)
         count = x.numel() // self.num_features
-        if self.training and count < 2:
-            raise ValueError(f"x {tuple(x.shape)}: in training each channel must have 2 values at least")
+        if count < 2:
+            when = "in training" if self.training else "without running statistics"
+            raise ValueError(f"x {tuple(x.shape)}: {when} each channel must have 2 values at least")
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             mean, variance = statistics(x.detach(), _axes(x))

@@ -3,11 +3,11 @@
 y_t = b + sum_k W_k x_{t - (K - 1 - k) dilation}, where what lies before the start is 0. As everywhere in deep learning
 this is a cross-correlation: the last column of the kernel meets the newest element.
 
-Sources: van den Oord et al. 2016, WaveNet, section 2.1; Bai et al. 2018, arXiv 1803.01271, sections 3.1 and 3.2.
+Sources: van den Oord et al. 2016, WaveNet, section 2.1; Bai et al. 2018, arXiv 1803.01271, sections 3.2 and 3.3.
 Shapes: B sequences, T steps, C input channels, O output channels, K width of the kernel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -58,16 +58,17 @@ def causal_convolution(x_BCT: Tensor, weight_OCK: Tensor, bias_O: Tensor | None 
     return F.linear(columns_BTJ, weight_OCK.flatten(1), bias_O).transpose(1, 2)
 
 
-def receptive_field(kernel: int, dilations: Sequence[int]) -> int:
+def receptive_field(kernel: int, dilations: Iterable[int]) -> int:
     """How many steps, its own included, an output of a stack of causal convolutions sees: 1 + (K - 1) sum(dilations).
 
     Raises:
         ValueError: ``kernel`` or a dilation is not a positive integer.
     """
     require_count("kernel", kernel)
-    for dilation in dilations:
+    steps = tuple(dilations)  # read twice, which an iterator is not
+    for dilation in steps:
         require_count("dilations", dilation)
-    return 1 + (kernel - 1) * sum(dilations)
+    return 1 + (kernel - 1) * sum(steps)
 
 
 class CausalConv1d(nn.Module):

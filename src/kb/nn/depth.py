@@ -11,7 +11,7 @@ Unusual: nothing is trained here. A stack is drawn from a seed, one gradient of 
 and the numbers by layer are returned. Post's gradient must pass every norm; pre's has a path of nothing but
 sums, while its stream grows with depth, so that the last norm makes all gradients small together.
 
-Sources: Vaswani et al. 2017, section 5.4 (post); Xiong et al. 2020, On Layer Normalization in the Transformer
+Sources: Vaswani et al. 2017, section 3.1 (post); Xiong et al. 2020, On Layer Normalization in the Transformer
 Architecture, section 3 (pre, and both gradients at initialization); Ding et al. 2021, CogView (sandwich); Gemma Team
 2024, Gemma 2, section 2 (sandwich); Henry et al. 2020 and Dehghani et al. 2023 (norms of queries and keys);
 Radford et al. 2019, GPT-2, section 2.3 (weights of residual layers over the root of their number).

@@ -6,8 +6,8 @@ each step into the past. Unusual: to isolate a cause, everything else is made to
 where the cause is not in them, so that the theory is an equation rather than a trend.
 
 Sources: Glorot and Bengio 2010, section 4.2.1 (variances through layers); He et al. 2015, section 2.2 (ReLU's half);
-Saxe et al. 2014 (orthogonal matrices); Pascanu, Mikolov and Bengio 2013, section 2.1 (recurrence, equation 5 and what
-follows).
+Saxe et al. 2014 (orthogonal matrices); Pascanu, Mikolov and Bengio 2013, sections 1.1 (equation 5, the product) and
+2.1 (when it vanishes).
 Shapes: D width, L layers or steps.
 """
 
@@ -34,7 +34,8 @@ class GradientFlow:
 
 
 def orthogonal_matrix(width: int, generator: torch.Generator) -> Tensor:
-    """A random orthogonal matrix, [D, D] float64, all directions alike."""
+    """A random orthogonal matrix, [D, D] float64, all directions alike; ValueError where D is no positive integer."""
+    require_count("width", width)
     q, r = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))
     return q * r.diagonal().sign()
 
@@ -48,8 +49,11 @@ def saturated_activation(
     do not mix. ``theory`` is the bound: the largest derivative to the power of the depth.
 
     Raises:
+        TypeError: ``activation`` is not an :class:`Activation`, as its name alone is not.
         ValueError: a size is not a positive integer, or ``scale`` not a number of at least 0.
     """
+    if not isinstance(activation, Activation):
+        raise TypeError(f"activation must be an Activation, such as ACTIVATION_TABLE['relu'], got {activation!r}")
     generator = _generator(depth, width, seed)
     _require_number("scale", scale)
     grad, norms = _unit(width, generator), [1.0]

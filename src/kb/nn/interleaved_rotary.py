@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kb.arguments import is_number, require_count
-from kb.nn.positions import require_rotary_fit
+from kb.nn.positions import require_pairs, require_rotary_fit
 
 
 def rotation_2d(angle: float) -> Tensor:
@@ -38,7 +38,12 @@ def apply_rotary_interleaved(x_BTNH: Tensor, cos_BTP: Tensor, sin_BTP: Tensor) -
 
 
 def apply_rotary_interleaved_loop(x_H: Tensor, position: int, inverse_frequencies_P: Tensor) -> Tensor:
-    """Reference: one head vector [H] at one position, each pair of neighbours times its 2-D rotation matrix."""
+    """Reference: one head vector [H] at one position, each pair of neighbours times its 2-D rotation matrix.
+
+    Raises:
+        ValueError: there is not one frequency for each pair of the head.
+    """
+    require_pairs(x_H, inverse_frequencies_P)
     turned = []
     for i, frequency in enumerate(inverse_frequencies_P.tolist()):
         turned.append(rotation_2d(position * frequency).to(x_H.dtype) @ x_H[2 * i : 2 * i + 2])

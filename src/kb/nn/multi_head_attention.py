@@ -198,10 +198,12 @@ class MultiHeadAttention(nn.Module):
             As ``x``.
 
         Raises:
-            TypeError: ``x`` is not of the weights' dtype.
+            TypeError: ``x`` is not of the weights' dtype, or ``cache`` is no cache.
             ValueError: ``x`` has not three axes, or its batch is not the cache's; or the module is in training with
                 dropout.
         """
+        if not isinstance(cache, AttentionCache):
+            raise TypeError(f"cache must be an AttentionCache, got {type(cache).__name__}")
         self._check(x, x, x)
         if x.dim() != 3:
             raise ValueError(f"x must have 3 axes, got {tuple(x.shape)}")

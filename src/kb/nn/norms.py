@@ -7,14 +7,20 @@ Source: Zhang and Sennrich 2019, Root Mean Square Layer Normalization, equation 
 Shapes: D the normalized width; ``...`` any leading axes.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from kb.arguments import is_number, require_count
+
 
 def rms_norm_loop(x_D: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-    """Reference: one vector [D], one number at a time, in the input's own dtype."""
+    """Reference: one vector [D], one number at a time, in the input's own dtype.
+
+    Raises:
+        ValueError: ``x_D`` and ``weight_D`` are not two vectors of one length.
+    """
+    if x_D.dim() != 1 or x_D.shape != weight_D.shape:
+        raise ValueError(f"x_D and weight_D must be [D], got {tuple(x_D.shape)} and {tuple(weight_D.shape)}")
     total = sum((x * x for x in x_D), start=x_D.new_zeros(()))
     root_mean_square = torch.sqrt(total / len(x_D) + eps)
     return torch.stack([w * x / root_mean_square for w, x in zip(weight_D, x_D, strict=True)])
@@ -37,8 +43,8 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float, *, compute_dtype: torch.dt
         raise ValueError(
             f"x {tuple(x.shape)} and weight {tuple(weight_D.shape)}: the last axis of x must be the weight's length"
         )
-    if not (eps > 0 and math.isfinite(eps)):
-        raise ValueError(f"eps must be a positive number, got {eps}")
+    if not is_number(eps) or eps <= 0:
+        raise ValueError(f"eps must be a positive number, got {eps!r}")
     if not (x.is_floating_point() and weight_D.is_floating_point()):
         raise TypeError(f"x and weight must be floating-point tensors, got {x.dtype} and {weight_D.dtype}")
     wide = x.to(compute_dtype)
@@ -47,10 +53,17 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float, *, compute_dtype: torch.dt
 
 
 class RMSNorm(nn.Module):
-    """:func:`rms_norm` with a learned gain, as ``torch.nn.RMSNorm`` and transformers' LlamaRMSNorm hold it."""
+    """:func:`rms_norm` with a learned gain, as ``torch.nn.RMSNorm`` and transformers' LlamaRMSNorm hold it.
+
+    Raises:
+        ValueError: ``width`` is not a positive integer, or ``eps`` not a positive number.
+    """
 
     def __init__(self, width: int, eps: float = 1e-6) -> None:
         super().__init__()
+        require_count("width", width)
+        if not is_number(eps) or eps <= 0:
+            raise ValueError(f"eps must be a positive number, got {eps!r}")
         self.weight = nn.Parameter(torch.ones(width))
         self.eps = eps
 

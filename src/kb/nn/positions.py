@@ -6,7 +6,8 @@ alone. Unusual: the pairs are (i, i + H/2), the half-split layout of Hugging Fac
 as the checkpoints were trained: in bfloat16 positions above 256 would collide.
 
 Sources: Su et al. 2021, RoFormer, section 3.2.2 and equation 34. Scaling: linear (Chen et al. 2023), dynamic NTK and
-YaRN (Peng et al. 2023, equations 17 to 22), LongRoPE (Ding et al. 2024), and llama3 (Llama Team 2024, released code).
+YaRN (Peng et al. 2023, arXiv 2309.00071 as of that year, equations 17 to 22; 10 to 15 at ICLR), LongRoPE (Ding et al.
+2024), and llama3 (Llama Team 2024, released code).
 Shapes: B sequences, T tokens, N heads, H head width, P = H/2 pairs.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kb.arguments import is_number
+from kb.arguments import is_integer, is_number, require_count
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class RopeParameters:
     long_factor: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.type not in _SCALINGS:
+        if not isinstance(self.type, str) or self.type not in _SCALINGS:
             raise ValueError(f"rope_type {self.type!r} is not known; wanted one of {', '.join(sorted(_SCALINGS))}")
         for name, value in (("rope_theta", self.theta), ("factor of rope scaling", self.factor)):
             if not is_number(value) or value < 1:
@@ -55,10 +56,12 @@ class RopeParameters:
             value = getattr(self, name)
             if value is not None and not (is_number(value) and value >= 0):
                 raise ValueError(f"{name} must be a number of at least 0 or None, got {value!r}")
+        if not isinstance(self.truncate, bool):
+            raise ValueError(f"truncate must be True or False, got {self.truncate!r}")
         if self.theta == 1 and self.type == "yarn":
             raise ValueError("yarn needs a rope_theta above 1: with 1 all pairs turn alike")
         least = 2 if self.type == "longrope" else 1
-        if not isinstance(self.max_positions, int) or self.max_positions < least:
+        if not is_integer(self.max_positions) or self.max_positions < least:
             raise ValueError(f"max_positions must be an integer of at least {least}, got {self.max_positions!r}")
         if self.type == "llama3" and not self.high_freq_factor > self.low_freq_factor:
             raise ValueError(
@@ -95,10 +98,13 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int, *, length: int = 0)
         length: Tokens in the sequence; matters to "dynamic" and "longrope" alone, beyond ``rope.max_positions``.
 
     Raises:
-        ValueError: ``head_dim`` is not a positive even number, or a LongRoPE factor list has not one number per pair.
+        ValueError: ``head_dim`` is not a positive even integer, ``length`` not one of at least 0, or a LongRoPE factor
+            list has not one number per pair.
     """
-    if head_dim < 2 or head_dim % 2:
-        raise ValueError(f"head_dim must be a positive even number, got {head_dim}")
+    require_count("head_dim", head_dim, least=2)
+    require_count("length", length, least=0)
+    if head_dim % 2:
+        raise ValueError(f"head_dim must be even: features are turned in pairs, got {head_dim}")
     if head_dim == 2 and rope.type == "dynamic":
         raise ValueError("dynamic scaling needs a head_dim of at least 4: its exponent divides by head_dim - 2")
     return _SCALINGS[rope.type](rope, head_dim, length)
@@ -138,6 +144,7 @@ def _yarn(rope: RopeParameters, head_dim: int, length: int) -> tuple[Tensor, flo
     if rope.truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, head_dim - 1)
+    # Linear in the number of the pair, as in the released code; equation 18 (11 at ICLR) has it linear in the turns.
     width = high - low or 0.001  # a ramp of no width is a step
     keep = 1 - ((torch.arange(head_dim // 2, dtype=torch.float32) - low) / width).clamp(0, 1)
     powers = _pair_powers(rope.theta, head_dim)
@@ -194,6 +201,13 @@ def require_rotary_fit(x_BTNH: Tensor, cos_BTP: Tensor, sin_BTP: Tensor) -> None
         raise ValueError(f"x {tuple(x_BTNH.shape)} and tables {tuple(cos_BTP.shape)}: wanted [B, T, N, 2P], [B, T, P]")
 
 
+def require_pairs(x_H: Tensor, inverse_frequencies_P: Tensor) -> None:
+    """Refuse a head vector whose pairs have not one frequency each."""
+    if x_H.dim() != 1 or inverse_frequencies_P.dim() != 1 or len(x_H) != 2 * len(inverse_frequencies_P):
+        shapes = f"x {tuple(x_H.shape)} and frequencies {tuple(inverse_frequencies_P.shape)}"
+        raise ValueError(f"{shapes}: wanted [2P] and [P]")
+
+
 def apply_rotary(x_BTNH: Tensor, cos_BTP: Tensor, sin_BTP: Tensor) -> Tensor:
     """Turn every pair (i, i + H/2) of every head by its angle; the result has the dtype of ``x``.
 
@@ -212,7 +226,11 @@ def apply_rotary_loop(x_H: Tensor, position: int, inverse_frequencies_P: Tensor)
 
     The angle is a double here and a float32 in the fast path, so the two drift apart with the position: by about
     2e-8 of it.
+
+    Raises:
+        ValueError: there is not one frequency for each pair of the head.
     """
+    require_pairs(x_H, inverse_frequencies_P)
     pairs = len(x_H) // 2
     turned = list(x_H)
     for i in range(pairs):

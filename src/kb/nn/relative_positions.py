@@ -127,11 +127,13 @@ def t5_buckets(
     if distance.is_floating_point() or distance.dtype == torch.bool or distance.is_complex():
         raise TypeError(f"distance must hold integers, got {distance.dtype}")
     _check_buckets(bidirectional, num_buckets, max_distance)
-    offset = torch.zeros_like(distance, dtype=torch.int64)
-    back, buckets = (-distance).clamp(min=0).long(), num_buckets
+    # Wide before any sign changes: uint8 has no minus, and int8 no 128. Beyond max_distance all is one bucket.
+    distance = distance.long().clamp(-max_distance, max_distance)
+    offset = torch.zeros_like(distance)
+    back, buckets = (-distance).clamp(min=0), num_buckets
     if bidirectional:
         buckets //= 2
-        offset, back = (distance > 0).long() * buckets, distance.abs().long()
+        offset, back = (distance > 0).long() * buckets, distance.abs()
     exact = buckets // 2
     # float32 and this order of operations, as T5 was trained; the clamp keeps log(0) out of the integers.
     scaled = torch.log(back.clamp(min=exact).float() / exact) / math.log(max_distance / exact) * (buckets - exact)

@@ -47,6 +47,9 @@ def log_softmax(x: Tensor) -> Tensor:
 
 def softmax_jacobian_loop(p_V: Tensor) -> Tensor:
     """Reference: dp_i / dx_j = p_i (1 if i = j else 0) - p_i p_j, one entry at a time, [V, V]."""
+    _floats(p_V)
+    if p_V.dim() != 1:
+        raise ValueError(f"p_V {tuple(p_V.shape)}: wanted [V]; softmax_jacobian takes leading axes")
     classes = len(p_V)
     jacobian = p_V.new_empty(classes, classes)
     for i in range(classes):
@@ -133,6 +136,8 @@ def cross_entropy_backward(
 
 
 def _floats(x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a floating-point tensor, got {type(x).__name__}")
     if not x.is_floating_point():
         raise TypeError(f"x must be a floating-point tensor, got {x.dtype}")
     if x.dim() < 1 or x.shape[-1] < 1:
@@ -147,6 +152,8 @@ def _same_shape(p: Tensor, grad: Tensor) -> None:
 
 def _check(logits_NV: Tensor, target_N: Tensor, ignore_index: int, smoothing: float, reduction: str) -> Tensor:
     _floats(logits_NV)
+    if not isinstance(target_N, Tensor):
+        raise TypeError(f"target must be an int64 tensor, got {type(target_N).__name__}")
     if logits_NV.dim() != 2 or target_N.shape != logits_NV.shape[:1]:
         raise ValueError(f"logits {tuple(logits_NV.shape)}, target {tuple(target_N.shape)}: wanted [N, V] and [N]")
     if target_N.dtype != torch.int64:

@@ -172,3 +172,5 @@ def test_bad_requests_are_refused(tiny: Any) -> None:
         beam_search(tiny.ours, [1], BeamConfig(2, 3), stop_ids=[61])
     with pytest.raises(ValueError, match="hold NaN"):
         beam_search(lambda tokens: torch.full((*tokens.shape, 3), torch.nan), [1], BeamConfig(2, 3))
+    with pytest.raises(ValueError, match="hold NaN"):
+        beam_search_loop(lambda tokens: torch.full((*tokens.shape, 3), torch.nan), [1], BeamConfig(2, 3))

@@ -1,4 +1,4 @@
-"""Contrastive search: equation 5 by hand, loop = one pass of k rows, and greedy where the penalty has no say."""
+"""Contrastive search: by hand, loop = one pass of k rows, and greedy where the penalty has no say."""
 
 from typing import Any
 
@@ -108,6 +108,8 @@ def test_bad_input_is_refused(tiny: Any) -> None:
         contrastive_search(lambda tokens: tokens, [1], ContrastiveConfig(1))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="config"):
         contrastive_search(tiny.ours, [1], 4)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="wanted confidences"):
+        contrastive_scores(torch.ones(2), torch.ones(1, 2, 3), torch.ones(1, 1, 3), 0.5)
     with pytest.raises(ValueError, match="wanted confidences"):
         contrastive_scores(torch.ones(1, 2), torch.ones(1, 2, 3), torch.ones(1, 0, 3), 0.5)
     with pytest.raises(ValueError, match="alpha"):

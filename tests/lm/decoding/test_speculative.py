@@ -217,3 +217,21 @@ def test_bad_input_is_refused(tiny: Any) -> None:
             call()
     with pytest.raises(ValueError, match="max_ngram"):
         PromptLookup(4, 0)
+    with pytest.raises(ValueError, match="below vocab_size 2, got 3"):
+        PromptLookup(2).propose(torch.tensor([1, 3, 1]), 2, None)
+
+
+def test_bad_distributions_and_drafts_are_refused() -> None:
+    p, q = distributions(2, 3, 0), distributions(2, 4, 0)
+    for of in (acceptance_rate, residual):
+        with pytest.raises(ValueError, match="one shape"):
+            of(p[0], q[0])
+        with pytest.raises(ValueError, match="one shape"):
+            of(p, p[0])  # no silent broadcast
+    for drafts, error, message in (
+        ([3], ValueError, "0 to 2, got"),
+        ([-1], ValueError, "0 to 2, got"),
+        ([1.0], TypeError, "int64"),
+    ):
+        with pytest.raises(error, match=message):
+            verify(p[:2], p[:1], torch.tensor(drafts), torch.Generator())

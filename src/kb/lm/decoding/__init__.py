@@ -19,7 +19,7 @@ from kb.lm.decoding.contrastive import (
     states_of,
 )
 from kb.lm.decoding.drafts import Draft, ModelDraft, PromptLookup
-from kb.lm.decoding.measures import distinct_n, diversity, mean_log_likelihood, repetition
+from kb.lm.decoding.measures import distinct_n, diversity, mean_log_likelihood, overlap, repetition
 from kb.lm.decoding.penalties import (
     FrequencyPenalty,
     MinLength,
@@ -30,6 +30,7 @@ from kb.lm.decoding.penalties import (
 )
 from kb.lm.decoding.processor import Processor, Processors, kept_in_both_orders
 from kb.lm.decoding.speculative import SpeculativeOutput, speculative_decode
+from kb.lm.decoding.stepwise import decode
 from kb.lm.decoding.truncation import Epsilon, Eta, MinP, Temperature, TopK, TopP, Typical
 
 __all__ = [
@@ -63,12 +64,14 @@ __all__ = [
     "contrastive_scores_loop",
     "contrastive_search",
     "contrastive_search_loop",
+    "decode",
     "distinct_n",
     "diversity",
     "expected_speedup",
     "expected_tokens",
     "kept_in_both_orders",
     "mean_log_likelihood",
+    "overlap",
     "repetition",
     "residual",
     "speculative_decode",

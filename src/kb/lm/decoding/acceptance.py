@@ -25,12 +25,26 @@ def acceptance_rate(p_V: Tensor, q_V: Tensor) -> Tensor:
     Args:
         p_V: The target's probabilities, [..., V].
         q_V: The draft's, of the same shape.
+
+    Raises:
+        ValueError: the shapes differ.
     """
+    _require_alike(p_V, q_V)
     return torch.minimum(p_V, q_V).sum(dim=-1)
 
 
+def _require_alike(p_V: Tensor, q_V: Tensor) -> None:
+    if p_V.shape != q_V.shape:
+        raise ValueError(f"p and q must have one shape [..., V], got {tuple(p_V.shape)} and {tuple(q_V.shape)}")
+
+
 def residual(p_V: Tensor, q_V: Tensor) -> Tensor:
-    """norm(max(0, p - q)), [..., V]: what a rejected token is replaced from; p itself where p and q are alike."""
+    """norm(max(0, p - q)), [..., V]: what a rejected token is replaced from; p itself where p and q are alike.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _require_alike(p_V, q_V)
     excess_V = (p_V - q_V).clamp_min(0)
     total_1 = excess_V.sum(dim=-1, keepdim=True)
     # Alike up to rounding, nothing is left to draw from, and a rejection has probability 0 up to rounding.
@@ -57,7 +71,7 @@ def expected_tokens(alpha: float, gamma: int) -> float:
 
 
 def expected_speedup(alpha: float, gamma: int, cost: float) -> float:
-    """Expected improvement of the wall time, (1 - alpha^(gamma + 1)) / ((1 - alpha) (gamma c + 1)).
+    """Expected improvement of the wall time, (1 - alpha^(gamma + 1)) / ((1 - alpha) (gamma c + 1)): Theorem 3.8.
 
     Args:
         alpha: Probability that a draft is kept.
@@ -105,11 +119,16 @@ def verify(p_GV: Tensor, q_gV: Tensor, drafts_g: Tensor, generator: torch.Genera
         generator: Source of the noise; None where all distributions are 0 or 1, as in greedy decoding.
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        TypeError: the drafts are no int64.
+        ValueError: the shapes do not fit each other, or a draft is outside the vocabulary (looked at on a CPU only).
     """
     g = len(drafts_g)
+    if drafts_g.dtype != torch.int64:
+        raise TypeError(f"drafts must be int64, got {drafts_g.dtype}")
     if p_GV.dim() != 2 or p_GV.shape[0] != g + 1 or q_gV.shape != (g, p_GV.shape[1]):
         raise ValueError(f"wanted p [{g + 1}, V] and q [{g}, V], got {tuple(p_GV.shape)} and {tuple(q_gV.shape)}")
+    if g and drafts_g.device.type == "cpu" and not 0 <= int(drafts_g.min()) <= int(drafts_g.max()) < p_GV.shape[1]:
+        raise ValueError(f"drafts must be in 0 to {p_GV.shape[1] - 1}, got {drafts_g.tolist()}")
     p_GV, q_gV = p_GV.double(), q_gV.double()
     uniforms_g = p_GV.new_zeros(g)
     if generator is not None:

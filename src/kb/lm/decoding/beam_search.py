@@ -5,7 +5,7 @@ instead of logits, and what they leave is not normalised again; an end is only a
 successors; and one search keeps two lists, the running beams and the finished texts, which compete only by the rule for
 stopping. Where fewer than W beams exist (small vocabularies) ours has fewer, where transformers repeats the first.
 
-Source: transformers 5.23, ``generation/utils.py``, ``_beam_search``; Wu et al. 2016, section 7 (length penalty).
+Source: transformers 5.23, ``generation/utils.py``, ``_beam_search``; Wu et al. 2016, equation 14 (length penalty).
 Shapes: B prompts, W beams, K candidates, T prompt tokens, S tokens so far, N new tokens at most, V vocabulary.
 """
 
@@ -70,6 +70,9 @@ def beam_search_loop(
 
     Returns:
         The ``num_return_sequences`` best finished texts, best first; fewer where there are fewer.
+
+    Raises:
+        ValueError: logits that are not finite.
     """
     processors = _all_processors(processors or Processors(), config, len(prompt), eos_ids)
     running, finished = [Hypothesis(tuple(prompt))], list[Hypothesis]()
@@ -77,7 +80,9 @@ def beam_search_loop(
         successors = []
         for beam in running:
             tokens = torch.tensor([beam.tokens])
-            log_p = processors(tokens, model(tokens)[:, -1].float().log_softmax(dim=-1))[0]
+            logits = model(tokens)[:, -1].float()
+            require_finite(logits)
+            log_p = processors(tokens, logits.log_softmax(dim=-1))[0]
             successors += [
                 Hypothesis((*beam.tokens, token), beam.score + one)
                 for token, one in enumerate(log_p.tolist())

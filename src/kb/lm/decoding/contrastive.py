@@ -5,7 +5,7 @@ the hidden state that v would get as token t, and j runs over prompt and output.
 model's answer to every candidate before one is chosen; that answer holds the next step's distribution too, so that a
 step is one pass over k rows. Here h is the last hidden state behind the final norm, transformers' hidden_states[-1].
 
-Source: Su et al. 2022, A Contrastive Framework for Neural Text Generation, equation 5. transformers 5.23
+Source: Su et al. 2022, A Contrastive Framework for Neural Text Generation (its decoding method). transformers 5.23
 has it no more (it is sent to the Hub, transformers-community/contrastive-search), so that this file's own reference and
 greedy decoding (alpha 0, or k 1) are what it is held against.
 Shapes: B sequences, K candidates, T tokens so far, D model width, V vocabulary.
@@ -61,7 +61,7 @@ def contrastive_scores_loop(
     context: Sequence[Sequence[float]],
     alpha: float,
 ) -> list[float]:
-    """Reference of equation 5 over lists: one score per candidate.
+    """Reference of the rule over lists: one score per candidate.
 
     Args:
         confidences: The model's probability of each of the k candidates.
@@ -83,7 +83,7 @@ def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def contrastive_scores(confidences_BK: Tensor, candidates_BKD: Tensor, context_BTD: Tensor, alpha: float) -> Tensor:
-    """Equation 5 for all candidates at once, [B, K].
+    """The rule for all candidates at once, [B, K].
 
     Args:
         confidences_BK: The model's probabilities of the candidates.
@@ -94,8 +94,14 @@ def contrastive_scores(confidences_BK: Tensor, candidates_BKD: Tensor, context_B
     Raises:
         ValueError: the shapes do not fit each other, or ``alpha`` is out of its range.
     """
-    (B, K), D = confidences_BK.shape, context_BTD.shape[-1]
-    if candidates_BKD.shape != (B, K, D) or context_BTD.dim() != 3 or len(context_BTD) != B or not context_BTD.shape[1]:
+    B, D = len(context_BTD), context_BTD.shape[-1]
+    wanted = (*confidences_BK.shape, D)
+    if (
+        (confidences_BK.dim(), context_BTD.dim()) != (2, 3)
+        or candidates_BKD.shape != wanted
+        or len(confidences_BK) != B
+        or not context_BTD.shape[1]
+    ):
         raise ValueError(
             f"wanted confidences [B, K], candidates [B, K, D] and context [B, T, D] of at least one token, got "
             f"{tuple(confidences_BK.shape)}, {tuple(candidates_BKD.shape)} and {tuple(context_BTD.shape)}"

@@ -103,9 +103,16 @@ class PromptLookup:
         self._vocab_size, self._max_ngram = vocab_size, max_ngram
 
     def propose(self, tokens_T: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """As :meth:`Draft.propose`; nothing where no n-gram occurred before."""
+        """As :meth:`Draft.propose`; nothing where no n-gram occurred before.
+
+        Raises:
+            ValueError: a token that was found is outside the vocabulary.
+        """
         require_count("count", count)
-        found = torch.tensor(self._lookup(tokens_T.tolist(), count), dtype=torch.long, device=tokens_T.device)
+        copied = self._lookup(tokens_T.tolist(), count)
+        if copied and max(copied) >= self._vocab_size:
+            raise ValueError(f"tokens must be below vocab_size {self._vocab_size}, got {max(copied)}")
+        found = torch.tensor(copied, dtype=torch.long, device=tokens_T.device)
         return found, F.one_hot(found, self._vocab_size).double()
 
     def _lookup(self, tokens: Sequence[int], count: int) -> Sequence[int]:

@@ -19,15 +19,19 @@ from kb.arguments import require_count
 from kb.lm.decoding.stepping import LanguageModel, Tokens, read_tokens
 
 
-def _ngrams(tokens: Sequence[object], n: int) -> list[tuple[object, ...]]:
+def _ngrams(tokens: Sequence[object] | Tensor, n: int) -> list[tuple[object, ...]]:
+    if isinstance(tokens, Tensor):  # whose elements are equal to nothing but themselves in a set
+        if tokens.dim() != 1:
+            raise ValueError(f"a text must be one sequence of tokens, got a tensor {tuple(tokens.shape)}")
+        tokens = tokens.tolist()
     return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
 
 
-def distinct_n(texts: Sequence[Sequence[object]], n: int) -> float:
+def distinct_n(texts: Sequence[Sequence[object] | Tensor], n: int) -> float:
     """Distinct n-grams of all texts over the number of their tokens, between 0 and 1.
 
     Args:
-        texts: Each a sequence of ids or words.
+        texts: Each a sequence of ids or words, or a tensor [T] of ids.
         n: At least 1.
 
     Raises:
@@ -40,11 +44,11 @@ def distinct_n(texts: Sequence[Sequence[object]], n: int) -> float:
     return len({gram for text in texts for gram in _ngrams(text, n)}) / total
 
 
-def repetition(tokens: Sequence[object], n: int) -> float:
+def repetition(tokens: Sequence[object] | Tensor, n: int) -> float:
     """rep-n, 1 - distinct n-grams / n-grams of one text: 0 where none comes twice; Su et al. give percent.
 
     Args:
-        tokens: The continuation, a sequence of ids or words, without its prompt.
+        tokens: The continuation, a sequence of ids or words or a tensor [T] of ids, without its prompt.
         n: At least 1.
 
     Raises:
@@ -57,7 +61,27 @@ def repetition(tokens: Sequence[object], n: int) -> float:
     return 1 - len(set(grams)) / len(grams)
 
 
-def diversity(tokens: Sequence[object]) -> float:
+def overlap(texts: Sequence[Sequence[object] | Tensor], n: int) -> float:
+    """How alike several texts are: distinct n-grams that two share over those that either has, mean over all pairs.
+
+    1 where all are the same, 0 where no two share anything (the Jaccard index; for self-BLEU, see Zhu et al. 2018).
+
+    Args:
+        texts: At least two, each a sequence of ids or words or a tensor [T] of ids, of at least n.
+        n: At least 1.
+
+    Raises:
+        ValueError: ``n`` is no positive integer, fewer than two texts, or one that is shorter than n.
+    """
+    require_count("n", n)
+    grams = [set(_ngrams(text, n)) for text in texts]
+    if len(grams) < 2 or not all(grams):
+        raise ValueError(f"texts must be at least two, each of n = {n} tokens or more, got {[len(t) for t in texts]}")
+    pairs = [(one, other) for place, one in enumerate(grams) for other in grams[:place]]
+    return math.fsum(len(one & other) / len(one | other) for one, other in pairs) / len(pairs)
+
+
+def diversity(tokens: Sequence[object] | Tensor) -> float:
     """Product over n = 2, 3, 4 of 1 - rep-n: 1 where nothing repeats, near 0 in a loop.
 
     Raises:

@@ -3,10 +3,12 @@
 Repetition penalty, n-grams and least lengths are transformers' classes of those names; presence and frequency
 penalties are OpenAI's and vLLM's: mu_j - c_j alpha_frequency - [c_j > 0] alpha_presence, where c_j counts token j in
 the output alone. Unusual: what counts differs. The repetition penalty and the n-grams look at the prompt too, so that
-a prompt which holds the answer keeps it from being given.
+a prompt which holds the answer keeps it from being given. And CTRL divides scores of either sign; to multiply negative
+ones, which dividing would make likelier, is the libraries' repair.
 
-Sources: Keskar et al. 2019, CTRL, section 4.1 (repetition penalty); Paulus et al. 2018, section 2.5 (no n-gram twice);
-OpenAI, API reference, "Frequency and presence penalties". Shapes: B sequences, T tokens so far, V vocabulary.
+Sources: Keskar et al. 2019, CTRL, section 4.1 (repetition penalty); Paulus et al. 2018, "Repetition avoidance at test
+time" (no n-gram twice); OpenAI, API reference, "Frequency and presence penalties".
+Shapes: B sequences, T tokens so far, V vocabulary.
 """
 
 from dataclasses import dataclass

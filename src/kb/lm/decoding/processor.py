@@ -32,10 +32,12 @@ class Processors:
     """Processors one after another, in the order given; none of them changes nothing.
 
     Raises:
-        TypeError: one cannot be called.
+        TypeError: one cannot be called, or there is one that is not in a list.
     """
 
     def __init__(self, processors: Iterable[Processor] = ()) -> None:
+        if not isinstance(processors, Iterable):
+            raise TypeError(f"processors must be some callables, one alone in a list, got {processors!r}")
         self._processors = tuple(processors)
         for processor in self._processors:
             if not callable(processor):
