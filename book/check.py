@@ -22,6 +22,8 @@ from book.rules.measure import IGNORE
 from book.steps import Result
 
 SLOWEST_PAGE = 120  # seconds, the budget of a page on 2 cores
+# Most of a unit test's time is Python's own, which a kernel's second thread does not shorten; a second process does.
+IN_TWO = ("-n", "2", "--dist", "worksteal")
 NBVAL = ("-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600")
 
 
@@ -31,10 +33,11 @@ def before_pages(root: Path) -> list[Result]:
     That is types and, on a fresh clone, the compiling of numba's loops, which tests and pages would wait for later.
     """
     beside = steps.beside({"types": ["mypy"], "compiled loops": ["book.compiled"]}, root)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     results = [
         steps.command("lint", ["ruff", "check", "."], root),
         steps.command("format", ["ruff", "format", "--check", "."], root),
-        steps.pytest("unit tests", ["tests", "-m", "not site"], root),
+        steps.pytest("unit tests", ["tests", "-m", "not site", *IN_TWO], root, env=one_thread),
     ]
     return [*results, *beside()]
 
