@@ -199,7 +199,7 @@ def test_refuses_a_family_that_transformers_has_not() -> None:
 def test_refuses_what_is_not_there() -> None:
     with pytest.raises(ValueError, match="'Llama 9'"):
         architecture("Llama 9")
-    for printed in ("", "B", "6,7x", "1.2.3B", None):
+    for printed in ("", "B", "6,7x", "1.2.3B", "6.7MB", "6.7BB", "6.B", ".7B", ",7B", "٦.7B", "6.7B\n", None):
         with pytest.raises(ValueError, match="printed"):
             agreement(1, printed)  # type: ignore[arg-type]
     for count in (0, 1.5, True):

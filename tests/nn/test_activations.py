@@ -84,8 +84,19 @@ def test_no_derivative_overflows_in_float16(activation: Activation) -> None:
 @each
 def test_derivative_is_that_of_the_value(activation: Activation) -> None:
     x = (torch.linspace(-6, 6, 100, dtype=torch.float64) + 0.01).requires_grad_()
+    assert torch.autograd.gradcheck(activation.value, x, check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(activation.value, x)
     (by_autograd,) = torch.autograd.grad(activation.value(x).sum(), x)
     torch.testing.assert_close(activation.derivative(x.detach()), by_autograd, rtol=1e-9, atol=1e-10)
+
+
+@each
+def test_autograd_gives_torchs_derivative_at_zero(activation: Activation) -> None:
+    x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    (by_autograd,) = torch.autograd.grad(activation.value(x).sum(), x)
+    torch.testing.assert_close(by_autograd, of_torch(activation.name, x)[1], rtol=1e-12, atol=0)
+    rows = torch.func.vmap(torch.func.grad(activation.value))(x.detach())
+    torch.testing.assert_close(rows, by_autograd, rtol=1e-12, atol=0)
 
 
 @each

@@ -7,6 +7,7 @@ The table is ``families.toml`` beside this file; its sources stand there, one pe
 Symbols: D width, N query heads, G key-value heads, H head width, F inner width, V rows of the vocabulary, E experts.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -248,10 +249,9 @@ def agreement(count: int, printed: str) -> str:
     """
     if not is_integer(count) or count < 1:
         raise ValueError(f"count must be a positive integer, got {count!r}")
-    digits = printed.replace(",", "").rstrip("MBT") if isinstance(printed, str) else ""
-    if not digits.replace(".", "", 1).isdecimal():
+    if not isinstance(printed, str) or not re.fullmatch(r"\d[\d,]*(\.\d+)?[MBT]?", printed, re.ASCII):
         raise ValueError(f"printed must be a number such as '6.7B' or '1,234', got {printed!r}")
-    unit = _UNITS.get(printed[-1], 1)
+    digits, unit = printed.replace(",", "").rstrip("MBT"), _UNITS.get(printed[-1], 1)
     decimals = len(digits.partition(".")[2])
     wanted = Fraction(digits) * 10**decimals
     scaled = Fraction(count * 10**decimals, unit)

@@ -2,7 +2,8 @@
 
 Unusual: no exponential of a positive number is taken, so that nothing overflows at ±10,000. At ±infinity each function
 and derivative is what torch gives, which for x · σ(x) and its kin is NaN where 0 meets infinity. The error
-function is torch's. Each derivative is a function of x alone; at a kink it has torch's value (0 at 0 for ReLU).
+function is torch's. Each derivative is a function of x alone; at a kink it has torch's value (0 at 0 for ReLU). Where
+a function is built of parts that have a kink at 0, such as |x|, autograd is given its derivative.
 
 Sources: Hendrycks and Gimpel 2016 (GELU, section 2, and its tanh form); Elfwing, Uchibe and Doya 2018 (SiLU); Clevert,
 Unterthiner and Hochreiter 2016 (ELU); Maas, Hannun and Ng 2013 (leaky ReLU); Dugas et al. 2001 (softplus); Misra 2019
@@ -14,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from types import MappingProxyType
 from typing import Any
 
@@ -44,10 +46,42 @@ class Activation:
     steepest_at: float
 
 
-def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + exp(-x)), from exp(-|x|), which cannot overflow."""
-    power = torch.exp(-x.abs())
-    return torch.where(x >= 0, 1, power) / (1 + power)
+class _Known(torch.autograd.Function):
+    """A function whose derivative is given, not found through the steps that compute it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, value: Elementwise, derivative: Elementwise) -> Tensor:
+        return value(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Elementwise, Elementwise], output: Tensor) -> None:
+        x, _, ctx.derivative = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        return upstream * ctx.derivative(x), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return tangent * ctx.derivative(x)
+
+
+def _with_derivative(derivative: Elementwise) -> Callable[[Elementwise], Elementwise]:
+    def known(value: Elementwise) -> Elementwise:
+        @wraps(value)
+        def function(x: Tensor) -> Tensor:
+            out: Tensor = _Known.apply(x, value, derivative)
+            return out
+
+        return function
+
+    return known
 
 
 def sigmoid_derivative(x: Tensor) -> Tensor:
@@ -56,10 +90,11 @@ def sigmoid_derivative(x: Tensor) -> Tensor:
     return power / (1 + power).square()
 
 
-def tanh(x: Tensor) -> Tensor:
-    """(exp(x) - exp(-x)) / (exp(x) + exp(-x)), from exp(-2|x|) - 1, which keeps its digits near 0."""
-    below = torch.expm1(-2 * x.abs())
-    return torch.copysign(-below / (below + 2), x)
+@_with_derivative(sigmoid_derivative)
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x)), from exp(-|x|), which cannot overflow."""
+    power = torch.exp(-x.abs())
+    return torch.where(x >= 0, 1, power) / (1 + power)
 
 
 def tanh_derivative(x: Tensor) -> Tensor:
@@ -67,14 +102,22 @@ def tanh_derivative(x: Tensor) -> Tensor:
     return 4 * sigmoid_derivative(2 * x)
 
 
-def relu(x: Tensor) -> Tensor:
-    """max(x, 0)."""
-    return x.clamp(min=0)
+@_with_derivative(tanh_derivative)
+def tanh(x: Tensor) -> Tensor:
+    """(exp(x) - exp(-x)) / (exp(x) + exp(-x)), from exp(-2|x|) - 1, which keeps its digits near 0."""
+    below = torch.expm1(-2 * x.abs())
+    return torch.copysign(-below / (below + 2), x)
 
 
 def relu_derivative(x: Tensor) -> Tensor:
     """1 above 0, 0 elsewhere."""
     return (x > 0).to(x.dtype)
+
+
+@_with_derivative(relu_derivative)
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0)."""
+    return x.clamp(min=0)
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -130,17 +173,18 @@ def silu_derivative(x: Tensor) -> Tensor:
     return sigmoid(x) + x * sigmoid_derivative(x)
 
 
+def softplus_derivative(x: Tensor) -> Tensor:
+    """The sigmoid."""
+    return sigmoid(x)
+
+
+@_with_derivative(softplus_derivative)
 def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)), as max(x, 0) + log(1 + exp(-|x|)).
 
     torch returns x itself above its threshold of 20, which is off by exp(-20) = 2e-9 at most.
     """
     return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
-
-
-def softplus_derivative(x: Tensor) -> Tensor:
-    """The sigmoid."""
-    return sigmoid(x)
 
 
 def mish(x: Tensor) -> Tensor:
