@@ -28,6 +28,7 @@ PAGE_RULES: tuple[Callable[[Page], list[str]], ...] = (
     outputs.ignored_cells_assert,
     shape.opening,
     shape.setup_first,
+    shape.named_columns,
     shape.exercises,
     answers.interview_questions,
     answers.long_answers,

@@ -1,11 +1,14 @@
-"""Rules on the shape of a page: how it opens, what it sets up, its exercises."""
+"""Rules on the shape of a page: how it opens, what it sets up, the heads of its tables, its exercises."""
 
 import re
 
 from book import notebooks, setup_cell
 from book.rules import cells, measure
-from book.rules.model import Page
+from book.rules.model import Page, without_code
 from book.rules.sections import sections, under
+
+_HEADER = re.compile(r"^[ \t]*\|(.*)\|[ \t]*\n[ \t]*\|[-:| \t]+\|[ \t]*$", re.MULTILINE)
+_FORMULA = re.compile(r"\$[^$]+\$")
 
 OPENING_LINES = ("**You will be able to**", "**Prerequisites**", "**Cost**")
 
@@ -44,6 +47,18 @@ def setup_first(page: Page) -> list[str]:
         problems.append(f"cell {second}: the second code cell calls kb.runtime.report()")
     if measure.IGNORE not in notebooks.tags(versions):
         problems.append(f"cell {second}: wanted the tag {measure.IGNORE}")
+    return problems
+
+
+def named_columns(page: Page) -> list[str]:
+    """Every column of a table has a name in words, as a screen reader announces neither a gap nor a formula."""
+    problems = []
+    for number, cell in enumerate(page.nb.cells, start=1):
+        if cell.cell_type == "markdown":
+            for header in _HEADER.finditer(without_code(cell.source)):
+                names = _FORMULA.sub("", header[1]).replace("\\|", "").split("|")
+                if not all(re.search(r"\w", name) for name in names):
+                    problems.append(f"cell {number}: a column without a name in words: |{header[1]}|")
     return problems
 
 

@@ -193,6 +193,8 @@ BROKEN: list[tuple[str, str, Callable[[Path], None]]] = [
     ("setup_first", "tags setup", meta(SETUP, tags=["nbval-ignore-output"])),
     ("setup_first", "report", source(REPORT, "runtime.report()", "runtime.report")),
     ("setup_first", "nbval-ignore-output", meta(REPORT, tags=[])),
+    ("named_columns", "without a name", source(BODY, "## Body", "| | A |\n|---|---|\n| b | 1 |\n\n## Body")),
+    ("named_columns", "$x$", source(BODY, "## Body", "| B | $x$ |\n|---|:-:|\n| b | 1 |\n\n## Body")),
     ("exercises", "no `## Exercises`", source(EXERCISE, "## Exercises", "## Tasks")),
     ("exercises", "wanted `### Exercise 1`", source(EXERCISE, "### Exercise 1", "### Exercise 2")),
     ("exercises", "no task", source(EXERCISE, "Add one and one.", "")),
