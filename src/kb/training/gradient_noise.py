@@ -13,7 +13,7 @@ Their quotient tr(Σ) / ‖G‖² is the simple noise scale, in examples. Unusua
 noisy, so that several measurements are averaged above and below before dividing; and the estimate of ‖G‖² may come out
 below 0, which then says that the noise is too large for so few examples.
 
-Source: McCandlish, Kaplan, Amodei et al. 2018, An Empirical Model of Large-Batch Training, section 2.2 and appendix A.1.
+Source: McCandlish et al. 2018, An Empirical Model of Large-Batch Training, section 2.2 and appendix A.1.
 """
 
 import math
@@ -116,9 +116,7 @@ def measure_noise(model: nn.Module, parts: Sequence[Any], loss: Callable[[nn.Mod
         torch._foreach_add_(total, gradients)
     model.zero_grad(set_to_none=True)
     size = sizes.pop()
-    return noise_scale(
-        sum(squares) / len(parts), _square(total) / len(parts) ** 2, small=size, big=size * len(parts)
-    )
+    return noise_scale(sum(squares) / len(parts), _square(total) / len(parts) ** 2, small=size, big=size * len(parts))
 
 
 def _square(tensors: Sequence[Tensor]) -> float:

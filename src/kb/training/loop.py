@@ -164,9 +164,7 @@ def train(
     return steps
 
 
-def _adamw(
-    named: Mapping[str, nn.Parameter], config: TrainConfig, rates: Mapping[str, float]
-) -> torch.optim.AdamW:
+def _adamw(named: Mapping[str, nn.Parameter], config: TrainConfig, rates: Mapping[str, float]) -> torch.optim.AdamW:
     """A group for each multiple of the rate, and in it vectors apart, as they do not decay."""
     if set(rates) != set(named):
         raise ValueError(f"rates must be of the trained parameters; not both are {', '.join(set(rates) ^ set(named))}")

@@ -1,11 +1,11 @@
 """What training keeps for each parameter before a single activation: weights, gradients, the optimizer's numbers.
 
 With Adam in mixed precision that is 16 bytes a parameter: the weight and its gradient in two bytes each, and in four
-bytes each a master copy of the weight and two moments. Unusual: nothing is measured, all is counted from shapes, so that
-a model need not exist; tests hold the counts against what real optimizers keep.
+bytes each a master copy of the weight and two moments. Unusual: nothing is measured, all is counted from shapes, so
+that a model need not exist; tests hold the counts against what real optimizers keep.
 
-Source: Rajbhandari et al. 2020, ZeRO, section 3.1 (the 16 bytes); Shazeer and Stern 2018, Adafactor, section 3 (rows and
-columns).
+Sources: Rajbhandari et al. 2020, ZeRO, section 3.1 (the 16 bytes); Shazeer and Stern 2018, Adafactor, section 3 (rows
+and columns).
 """
 
 import math
@@ -33,7 +33,7 @@ def two_buffers(shape: Shape) -> int:
 
 
 def rows_and_columns(shape: Shape) -> int:
-    """Adafactor without a first moment: a number for each row and column of the last two axes, or as many as a vector."""
+    """Adafactor without a first moment: one for each row and column of the last two axes, or all of a vector."""
     if len(shape) < 2:
         return math.prod(shape)
     return math.prod(shape[:-2]) * (shape[-2] + shape[-1])

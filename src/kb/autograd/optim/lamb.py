@@ -4,10 +4,10 @@
     r = m / (1 - β1^t) / (√(v / (1 - β2^t)) + eps) + weight_decay θ
     θ <- θ - lr · (‖θ‖ / ‖r‖) · r
 
-Every tensor moves by the share lr of its length, whatever its gradients: a rate that many layers can share when batches,
-and so rates, are very large. Unusual: a tensor of zeros, or one without a direction, has no ratio; 1 stands for it, as
-in most implementations, since a bias that starts at 0 would else stay there. Decay is inside of r, so it takes part in
-the ratio; the paper's φ is the identity.
+Every tensor moves by the share lr of its length, whatever its gradients: a rate that many layers can share when
+batches, and so rates, are very large. Unusual: a tensor of zeros, or one without a direction, has no ratio; 1 stands
+for it, as in most implementations, since a bias that starts at 0 would else stay there. Decay is inside of r, so it
+takes part in the ratio; the paper's φ is the identity.
 
 Source: You et al. 2020, Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, algorithm 2.
 Symbols: θ one tensor of parameters, g its gradient, m and v first and second moment, t number of the step, from 1.
