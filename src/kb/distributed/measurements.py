@@ -20,7 +20,8 @@ from kb.distributed.zero import HeldBytes, Zero
 def live_tensor_bytes() -> int:
     """Bytes of all tensors of this process that Python can reach, each storage once."""
     gc.collect()
-    found = [x for x in gc.get_objects() if isinstance(x, Tensor)]
+    # By type: isinstance would ask lazy objects of other libraries for their class, and wake them.
+    found = [x for x in gc.get_objects() if issubclass(type(x), Tensor)]
     found += [x.grad for x in found if x.is_leaf and x.grad is not None]
     return sum({x.untyped_storage()._cdata: x.untyped_storage().nbytes() for x in found}.values())
 

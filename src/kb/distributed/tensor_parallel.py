@@ -87,21 +87,23 @@ class ColumnParallelLinear(nn.Module):
     Args:
         whole: The layer, equal on all ranks; its share is copied.
         comm: Of the ranks.
+        copies: Whether its input goes through f. Where several layers read one input, as queries, keys and values do,
+            that has gone through f once before them: else each would sum a gradient of its own over the ranks.
 
     Raises:
         ValueError: the ranks do not divide its outputs.
     """
 
-    def __init__(self, whole: nn.Linear, comm: Collectives) -> None:
+    def __init__(self, whole: nn.Linear, comm: Collectives, *, copies: bool = True) -> None:
         super().__init__()
         mine = share_of("outputs", whole.out_features, comm)
-        self.comm = comm
+        self.comm, self.copies = comm, copies
         self.weight = nn.Parameter(whole.weight.detach()[mine].clone())
         self.bias = None if whole.bias is None else nn.Parameter(whole.bias.detach()[mine].clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out / R]."""
-        return F.linear(copy_to_ranks(x, self.comm), self.weight, self.bias)
+        return F.linear(copy_to_ranks(x, self.comm) if self.copies else x, self.weight, self.bias)
 
 
 class RowParallelLinear(nn.Module):

@@ -1,7 +1,8 @@
 """A whole language model under tensor parallelism: every matrix of every block cut, embedding and head by vocabulary.
 
 Attention is cut by heads: queries, keys and values by outputs, whole heads to a rank, the output projection by inputs.
-The feed-forward network is cut by inner units. The module of :mod:`kb.lm` is the same one: only its layers are swapped.
+The feed-forward network is cut by inner units. f stands once before each of the two, not in every layer that reads
+their input. The module of :mod:`kb.lm` is the same one: only its layers are swapped.
 
 Source: Shoeybi et al. 2019, Megatron-LM, section 3, figure 3.
 Shapes: B sequences, T tokens, V vocabulary, R ranks.
@@ -12,7 +13,7 @@ import copy
 from torch import Tensor
 
 from kb.distributed.collectives import Collectives
-from kb.distributed.tensor_parallel import ColumnParallelLinear, RowParallelLinear
+from kb.distributed.tensor_parallel import ColumnParallelLinear, RowParallelLinear, copy_to_ranks
 from kb.distributed.vocab_parallel import VocabParallelEmbedding, vocab_parallel_cross_entropy
 from kb.lm.model import DecoderLM
 
@@ -42,9 +43,10 @@ def tensor_parallel_lm(model: DecoderLM, comm: Collectives) -> DecoderLM:
     part = copy.deepcopy(model)
     for block in part.layers:
         for module in (block.self_attn, block.mlp):
+            module.register_forward_pre_hook(lambda _, inputs: (copy_to_ranks(inputs[0], comm), *inputs[1:]))
             for name, layer in list(module.named_children()):
                 if name in COLUMNS:
-                    setattr(module, name, ColumnParallelLinear(layer, comm))
+                    setattr(module, name, ColumnParallelLinear(layer, comm, copies=False))
                 elif name in ROWS:
                     setattr(module, name, RowParallelLinear(layer, comm))
     part.embed_tokens = VocabParallelEmbedding(part.embed_tokens, comm)  # type: ignore[assignment]
