@@ -11,9 +11,3 @@ from kb.distributed import Ranks
 def two() -> Iterator[Ranks]:
     with Ranks(2, timeout=60) as ranks:
         yield ranks
-
-
-@pytest.fixture(scope="package")
-def four() -> Iterator[Ranks]:
-    with Ranks(4, timeout=60) as ranks:
-        yield ranks

@@ -5,10 +5,12 @@ by the root of squares that can be as small as those differences for a gradient 
 steps of 1e-2.
 """
 
+import time
+
 import pytest
 import torch
 
-from kb.distributed import Ranks, demo, measurements, zero_bytes
+from kb.distributed import RankError, Ranks, demo, measurements, zero_bytes
 from kb.distributed.zero_memory import zero_traffic
 from tests.distributed import cases
 
@@ -137,16 +139,25 @@ def test_ring_attention(two: Ranks, causal: bool) -> None:
     assert max(two.call(cases.attention, causal)) < 1e-12
 
 
-def test_four_ranks(four: Ranks) -> None:
-    for found in (
-        four.call(demo.train_tensor_parallel, STEPS),
-        four.call(demo.train_pipeline, STEPS, "1f1b", 8),
-        four.call(demo.train_zero, STEPS, 3, 0.1),
-        four.call(demo.train_data_parallel, STEPS, "ours"),
-    ):
-        require_equal(found)
-    assert max(four.call(cases.attention, True)) < 1e-12
-    for difference, sent, same in four.call(cases.ring, 10, torch.float64):
-        assert difference < 1e-12
-        assert same
-        assert sent == 6 * 3 * 8
+def test_four_ranks_are_one_process_too_and_survive_one_that_dies() -> None:
+    with Ranks(4, timeout=20, patience=120) as four:
+        for found in (
+            four.call(demo.train_tensor_parallel, STEPS),
+            four.call(demo.train_pipeline, STEPS, "1f1b", 8),
+            four.call(demo.train_zero, STEPS, 3, 0.1),
+            four.call(demo.train_data_parallel, STEPS, "ours"),
+        ):
+            require_equal(found)
+        assert max(four.call(cases.attention, True)) < 1e-12
+        for difference, sent, same in four.call(cases.ring, 10, torch.float64):
+            assert difference < 1e-12
+            assert same
+            assert sent == 6 * 3 * 8
+        start = time.monotonic()
+        four.start(demo.die, 3, "zero")
+        assert all(told.startswith("LostRankError: a rank died") for told in four.results([0, 1, 2]))
+        assert time.monotonic() - start < 60
+        with pytest.raises(RankError, match="rank 3"):
+            four.results([3])
+        processes = four.processes
+    assert not any(process.is_alive() for process in processes)
