@@ -244,7 +244,7 @@ def _told(
 
 
 def die(culprit: int, kind: str) -> str:
-    """One rank ends its process in the middle of a step of ``kind``; what the others are told."""
+    """One rank ends its process in the middle of a forward pass of ``kind``; what the others are told."""
     runs: dict[str, Callable[[], object]] = {
         "data": partial(train_data_parallel, 50),
         "tensor": partial(train_tensor_parallel, 50),
@@ -252,7 +252,7 @@ def die(culprit: int, kind: str) -> str:
         "zero": partial(train_zero, 50, 3),
     }
     if dist.get_rank() == culprit:
-        _exit_in_backward()
+        _exit_after(60)
     try:
         runs[kind]()
     except LostRankError as error:
@@ -260,12 +260,13 @@ def die(culprit: int, kind: str) -> str:
     return "nothing"
 
 
-def _exit_in_backward() -> None:
-    count = [0]
+def _exit_after(calls: int) -> None:
+    """End this process when so many modules have been called: a forward pass of the model calls about fifty."""
+    left = [calls]
 
     def leave(*_: object) -> None:
-        count[0] += 1
-        if count[0] == 5:
+        left[0] -= 1
+        if not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    nn.modules.module.register_module_full_backward_pre_hook(leave)
+    nn.modules.module.register_module_forward_pre_hook(leave)
