@@ -4,7 +4,7 @@ The model asks its cache for attention (``kb.lm.cache``), so that a prefix is a 
 is not touched. The tokens' positions begin after the prefix, as in peft. Unusual: the prefix may start as the keys and
 values of real tokens, and the tuned model then begins as the model prompted with these.
 
-Source: Li and Liang 2021, Prefix-Tuning, equations 2 and 3, section 4.3 (the MLP) and 7.4 (real words as a start).
+Source: Li and Liang 2021, Prefix-Tuning, sections 4.3 (the network) and 7.4 (real words as a start).
 Shapes: B sequences, T tokens, P prefix, L layers, N query heads, G key-value heads, H head width, E embedding.
 """
 

@@ -3,7 +3,7 @@
 The product with W is shared by all rows; only the thin products with A and B differ. Servers do these with a kernel
 that gathers, here it is a batched product over gathered matrices.
 
-Source: Chen et al. 2023, Punica, section 4 (the kernel); Sheng et al. 2023, S-LoRA, section 4 (batching the base).
+Sources: Chen et al. 2023, Punica (the kernel); Sheng et al. 2023, S-LoRA (many adapters on one base).
 Shapes: B rows, T tokens, I inputs, O outputs, R rank, N adapters.
 """
 
