@@ -107,8 +107,8 @@ def changed(change: Callable[..., object], **options: object) -> Callable[[Decod
 
 
 def prefix(model: DecoderLM, seed: int) -> nn.Module:
-    """A prefix of 16 positions, begun as the keys and values of as many spaces and line ends."""
-    start = training.encode_bytes("\n    def self(x):")
+    """A prefix of 16 positions, begun as the keys and values of the beginning of a method."""
+    start = training.encode_bytes("\n    def run(x):")
     return finetuning.PrefixLM(model, finetuning.PrefixTuning.from_tokens(model, start))
 
 
