@@ -9,11 +9,11 @@ from kb.compression import Grid, gptq, obq_loop, output_error, quantize
 F32 = torch.float32
 
 
-def layer(seed: int, O: int = 6, I: int = 24, tokens: int = 64) -> tuple[Tensor, Tensor]:
+def layer(seed: int, outputs: int = 6, inputs: int = 24, tokens: int = 64) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    mix = torch.randn(I, I, generator=generator, dtype=torch.float64) / I**0.5
-    X = torch.randn(tokens, I, generator=generator, dtype=torch.float64) @ (mix + 0.3 * torch.eye(I))
-    return torch.randn(O, I, generator=generator), X
+    mix = torch.randn(inputs, inputs, generator=generator, dtype=torch.float64) / inputs**0.5
+    X = torch.randn(tokens, inputs, generator=generator, dtype=torch.float64) @ (mix + 0.3 * torch.eye(inputs))
+    return torch.randn(outputs, inputs, generator=generator), X
 
 
 @pytest.mark.parametrize("block", [1, 5, 8, 24, 128])
@@ -21,13 +21,13 @@ def layer(seed: int, O: int = 6, I: int = 24, tokens: int = 64) -> tuple[Tensor,
 def test_equals_obq_for_every_block_size(grid: Grid, block: int) -> None:
     weight, X = layer(0)
     fast, slow = gptq(weight, X.T @ X, grid, block=block), obq_loop(weight, X.T @ X, grid)
-    assert torch.equal(fast.codes_OI, slow.codes_OI)
+    assert torch.equal(fast.codes, slow.codes)
     torch.testing.assert_close(fast.dequantize(), slow.dequantize())
 
 
 def test_one_step_is_the_least_squares_answer() -> None:
     # Fix the first weight at its level; the others' best values solve a least-squares problem.
-    weight, X = layer(1, O=1, I=5)
+    weight, X = layer(1, outputs=1, inputs=5)
     grid = Grid(3, "symmetric", "row", F32)
     fixed = quantize(weight, grid).dequantize().double()[0, 0]
     w = weight.double()[0]
@@ -43,7 +43,7 @@ def test_one_step_is_the_least_squares_answer() -> None:
 def test_output_error_is_below_rounding(bits: int, by_activation: bool) -> None:
     grid = Grid(bits, "affine", 12)
     for seed in range(3):
-        weight, X = layer(seed, O=16)
+        weight, X = layer(seed, outputs=16)
         gram = X.T @ X
         rounded = output_error(weight, quantize(weight, grid).dequantize(), gram)
         better = output_error(weight, gptq(weight, gram, grid, by_activation=by_activation).dequantize(), gram)
@@ -55,7 +55,7 @@ def test_without_correlation_it_is_rounding() -> None:
     grid = Grid(4, "affine", "row")
     for by_activation in (False, True):
         ours = gptq(weight, torch.eye(24), grid, by_activation=by_activation)
-        assert torch.equal(ours.codes_OI, quantize(weight, grid).codes_OI)
+        assert torch.equal(ours.codes, quantize(weight, grid).codes)
 
 
 def test_inputs_that_were_never_on_cost_nothing() -> None:

@@ -16,10 +16,10 @@ WEIGHT = torch.tensor([[1.0, -2.0, 0.5, 7.0], [0.0, 3.0, 6.0, 15.0]])
 
 def test_two_rows_by_hand() -> None:
     symmetric = quantize(WEIGHT, Grid(4, "symmetric", "row", F32))
-    assert symmetric.codes_OI.tolist() == [[1, -2, 0, 7], [0, 1, 3, 7]]  # 0.5 is a half: to the even code
+    assert symmetric.codes.tolist() == [[1, -2, 0, 7], [0, 1, 3, 7]]  # 0.5 is a half: to the even code
     torch.testing.assert_close(symmetric.scale, torch.tensor([[1.0], [15 / 7]]))
     affine = quantize(WEIGHT, Grid(4, "affine", "row", F32))
-    assert affine.codes_OI.tolist() == [[5, 0, 4, 15], [0, 3, 6, 15]]  # steps 9/15 and 1; zero-points round(2 / 0.6), 0
+    assert affine.codes.tolist() == [[5, 0, 4, 15], [0, 3, 6, 15]]  # steps 9/15 and 1; zero-points round(2 / 0.6), 0
     assert affine.offset.tolist() == [[3.0], [0.0]]
 
 
@@ -50,8 +50,8 @@ def test_loop_equals_fast_and_errors_stay_within_half_a_step(values: list[float]
     np.testing.assert_allclose(errors[0], errors[1], atol=slack)
     limit = step if kind == "affine" else step / 2  # the zero-point is rounded as well
     assert errors[1].max() <= limit + slack
-    assert fast.codes_OI.min() >= fast.grid.lowest
-    assert fast.codes_OI.max() <= fast.grid.highest
+    assert fast.codes.min() >= fast.grid.lowest
+    assert fast.codes.max() <= fast.grid.highest
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "affine"])
@@ -103,8 +103,15 @@ def test_zeros_and_tiny_weights_give_zeros() -> None:
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"bits": 1}, "bits"), ({"bits": 9}, "bits"), ({"bits": True}, "bits"), ({"kind": "log"}, "kind")]
-    + [({"group": 0}, "group"), ({"group": "column"}, "group"), ({"scale_dtype": torch.int8}, "scale_dtype")],
+    [
+        ({"bits": 1}, "bits"),
+        ({"bits": 9}, "bits"),
+        ({"bits": True}, "bits"),
+        ({"kind": "log"}, "kind"),
+        ({"group": 0}, "group"),
+        ({"group": "column"}, "group"),
+        ({"scale_dtype": torch.int8}, "scale_dtype"),
+    ],
 )
 def test_a_bad_grid_is_refused(change: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
@@ -119,5 +126,5 @@ def test_bad_weights_are_refused() -> None:
             quantize(bad, Grid(4, "affine", "row"))
     with pytest.raises(ValueError, match="group 3 does not divide the 4 inputs"):
         quantize(WEIGHT, Grid(4, "affine", 3))
-    with pytest.raises(ValueError, match="too large for scales in torch.float16"):
+    with pytest.raises(ValueError, match="too large for scales in"):
         quantize(torch.full((1, 2), 1e9), Grid(4, "symmetric", "row"))

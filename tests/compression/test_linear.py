@@ -40,8 +40,8 @@ def test_loop_equals_fast_and_is_near_the_float_product() -> None:
 def test_scales_by_hand() -> None:
     x = torch.tensor([[127.0, -1.0], [12.7, 6.35]])
     token, tensor = quantize_inputs(x), quantize_inputs(x, per="tensor")
-    assert token.codes_NI.tolist() == [[127, -1], [127, 64]]  # 63.5 to the even 64
-    assert tensor.codes_NI.tolist() == [[127, -1], [13, 6]]
+    assert token.codes.tolist() == [[127, -1], [127, 64]]  # 63.5 to the even 64
+    assert tensor.codes.tolist() == [[127, -1], [13, 6]]
 
 
 @pytest.mark.parametrize("grid", [Grid(4, "symmetric", 8), Grid(4, "affine", 8), Grid(3, "affine", "row")])

@@ -21,10 +21,10 @@ from kb.compression import (
 from kb.training import TrainConfig, train
 
 
-def linear(seed: int, O: int = 6, I: int = 16) -> nn.Linear:
-    layer = nn.Linear(I, O, bias=False)
+def linear(seed: int, outputs: int = 6, inputs: int = 16) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias=False)
     with torch.no_grad():
-        layer.weight.copy_(torch.randn(O, I, generator=torch.Generator().manual_seed(seed)))
+        layer.weight.copy_(torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(seed)))
     return layer
 
 

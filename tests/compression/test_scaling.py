@@ -35,10 +35,10 @@ def test_awq_is_at_least_as_good_as_rounding_and_better_with_outliers() -> None:
     statistics, grid = InputStatistics(32), Grid(3, "affine", 16)
     statistics.add(inputs_with_outlier())
     found = awq(weight, statistics, grid)
-    rounded = output_error(weight, quantize(weight, grid).dequantize(), statistics.gram_II)
+    rounded = output_error(weight, quantize(weight, grid).dequantize(), statistics.gram)
     assert found.errors[0.0] == pytest.approx(rounded)
     assert found.errors[found.exponent] == min(found.errors.values()) < 0.5 * rounded
-    assert output_error(weight, found.dequantize(), statistics.gram_II) == found.errors[found.exponent]
+    assert output_error(weight, found.dequantize(), statistics.gram) == found.errors[found.exponent]
     assert len(found.errors) == 20
 
 

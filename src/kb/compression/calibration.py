@@ -27,9 +27,9 @@ class InputStatistics:
 
     def __post_init__(self) -> None:
         self.count = 0
-        self.gram_II = torch.zeros(self.inputs, self.inputs, dtype=torch.float64)
-        self.sum_abs_I = torch.zeros(self.inputs, dtype=torch.float64)
-        self.max_abs_I = torch.zeros(self.inputs, dtype=torch.float64)
+        self.gram = torch.zeros(self.inputs, self.inputs, dtype=torch.float64)
+        self.sum_abs = torch.zeros(self.inputs, dtype=torch.float64)
+        self.max_abs = torch.zeros(self.inputs, dtype=torch.float64)
 
     def add(self, x: Tensor) -> None:
         """Add inputs [..., I].
@@ -43,19 +43,19 @@ class InputStatistics:
         if not len(rows_NI):
             return
         self.count += len(rows_NI)
-        self.gram_II += rows_NI.T @ rows_NI
-        self.sum_abs_I += rows_NI.abs().sum(0)
-        self.max_abs_I = torch.maximum(self.max_abs_I, rows_NI.abs().amax(0))
+        self.gram += rows_NI.T @ rows_NI
+        self.sum_abs += rows_NI.abs().sum(0)
+        self.max_abs = torch.maximum(self.max_abs, rows_NI.abs().amax(0))
 
     @property
-    def mean_abs_I(self) -> Tensor:
+    def mean_abs(self) -> Tensor:
         """Mean absolute value of each input."""
-        return self.sum_abs_I / max(1, self.count)
+        return self.sum_abs / max(1, self.count)
 
     @property
-    def norm_I(self) -> Tensor:
+    def norm(self) -> Tensor:
         """Euclidean length of each input over all tokens."""
-        return self.gram_II.diagonal().sqrt()
+        return self.gram.diagonal().sqrt()
 
 
 def output_error(weight_OI: Tensor, approximate_OI: Tensor, gram_II: Tensor) -> float:

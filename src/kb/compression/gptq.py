@@ -119,15 +119,15 @@ class _Scales:
 def _prepared(weight_OI: Tensor, gram_II: Tensor, grid: Grid, damping: float) -> tuple[Tensor, Tensor]:
     """Weights and damped H in float64; an input that was never on has weight 0, as nothing depends on it."""
     require_matrix("weight", weight_OI)
-    I = weight_OI.shape[1]
-    if gram_II.shape != (I, I):
-        raise ValueError(f"gram must be [{I}, {I}], as weight has {I} inputs, got {tuple(gram_II.shape)}")
+    inputs = weight_OI.shape[1]
+    if gram_II.shape != (inputs, inputs):
+        raise ValueError(f"gram must be [{inputs}, {inputs}], the inputs of weight, got {tuple(gram_II.shape)}")
     if not is_number(damping) or damping < 0:
         raise ValueError(f"damping must be a number of at least 0, got {damping!r}")
-    grid.width(I)
+    grid.width(inputs)
     weight, H = weight_OI.detach().double().clone(), gram_II.double().clone()
     never = H.diagonal() == 0
     weight[:, never] = 0
     H[never, never] = 1
-    H += damping * H.diagonal().mean() * torch.eye(I, dtype=torch.float64)
+    H += damping * H.diagonal().mean() * torch.eye(inputs, dtype=torch.float64)
     return weight, H

@@ -1,7 +1,7 @@
 """Uniform quantization of a weight matrix: evenly spaced levels, one scale for a group of weights.
 
-Three kinds of grid. Symmetric (absmax): w ≈ s q with q from -(2^(b-1) - 1) to 2^(b-1) - 1; 0 is a level, and one code is
-left unused. Affine (zero-point): w ≈ s (q - z) with q from 0 to 2^b - 1 and an integer z, so that 0 is a level too.
+Three kinds of grid. Symmetric (absmax): w ≈ s q with q from -(2^(b-1) - 1) to 2^(b-1) - 1; 0 is a level, and one code
+is left unused. Affine (zero-point): w ≈ s (q - z) with q from 0 to 2^b - 1 and an integer z, so that 0 is a level too.
 Minimum: w ≈ m + s q with a float m, as GGUF's Q4_1 stores it; 0 need not be a level. Unusual: a scale is rounded to the
 dtype that it is stored in *before* the weights are rounded to it, so that what is computed is what a file would give.
 
@@ -86,13 +86,13 @@ class QuantizedTensor:
     """A matrix as codes and scales.
 
     Args:
-        codes_OI: int8 where symmetric, else uint8; unpacked, see :mod:`kb.compression.packing`.
+        codes: int8 where symmetric, else uint8; unpacked, see :mod:`kb.compression.packing`.
         scale: float32 values that ``grid.scale_dtype`` holds exactly, [O, G], or [1, 1] of a tensor.
         offset: Zero-points or minima in float32, of the same shape; zeros where symmetric.
         grid: How it was rounded.
     """
 
-    codes_OI: Tensor
+    codes: Tensor
     scale: Tensor
     offset: Tensor
     grid: Grid
@@ -100,17 +100,17 @@ class QuantizedTensor:
     @property
     def bits_per_weight(self) -> float:
         """Stored bits of a weight, its share of scales and offsets included."""
-        return self.grid.bits_per_weight(*self.codes_OI.shape)
+        return self.grid.bits_per_weight(*self.codes.shape)
 
     @property
     def storage_bytes(self) -> int:
         """Bytes of codes, packed without gaps, and of scales and offsets."""
-        return math.ceil(self.bits_per_weight * self.codes_OI.numel() / 8)
+        return math.ceil(self.bits_per_weight * self.codes.numel() / 8)
 
     def dequantize(self) -> Tensor:
         """The weights that the codes stand for, float32 [O, I]."""
-        inputs = self.codes_OI.shape[1]
-        return decode(self.codes_OI.float(), spread(self.scale, inputs), spread(self.offset, inputs), self.grid)
+        inputs = self.codes.shape[1]
+        return decode(self.codes.float(), spread(self.scale, inputs), spread(self.offset, inputs), self.grid)
 
 
 def quantize(weight_OI: Tensor, grid: Grid) -> QuantizedTensor:
@@ -136,10 +136,9 @@ def fit(weight_OI: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         ValueError: as for :func:`quantize`.
     """
     require_matrix("weight", weight_OI)
-    O, I = weight_OI.shape
-    width = grid.width(I)
-    weight = weight_OI.float()
-    groups = weight.reshape(1, 1, O * I) if grid.group == "tensor" else weight.reshape(O, I // width, width)
+    outputs, inputs = weight_OI.shape
+    shape = (1, 1, -1) if grid.group == "tensor" else (outputs, -1, grid.width(inputs))
+    groups = weight_OI.float().reshape(shape)
     if grid.kind == "symmetric":
         scale = _stored(groups.abs().amax(-1) / grid.highest, grid)
         return scale, torch.zeros_like(scale)

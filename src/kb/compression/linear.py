@@ -42,12 +42,12 @@ class WeightOnlyLinear(nn.Module):
 
     def __init__(self, quantized: QuantizedTensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        O, self.in_features = quantized.codes_OI.shape
-        if bias is not None and bias.shape != (O,):
-            raise ValueError(f"bias must be [{O}], got {tuple(bias.shape)}")
+        outputs, self.in_features = quantized.codes.shape
+        if bias is not None and bias.shape != (outputs,):
+            raise ValueError(f"bias must be [{outputs}], got {tuple(bias.shape)}")
         self.grid = quantized.grid
         self.packs = quantized.grid.bits <= 4
-        self.register_buffer("codes", pack_int4(quantized.codes_OI) if self.packs else quantized.codes_OI)
+        self.register_buffer("codes", pack_int4(quantized.codes) if self.packs else quantized.codes)
         self.register_buffer("scale", quantized.scale.to(self.grid.scale_dtype))
         whole = self.grid.kind == "affine"  # zero-points are integers
         self.register_buffer("offset", quantized.offset.to(torch.uint8 if whole else self.grid.scale_dtype))
@@ -70,7 +70,7 @@ class WeightOnlyLinear(nn.Module):
 class QuantizedInputs:
     """Activations as int8 codes [N, I] and a float32 scale [N, 1], or [1, 1] of all tokens."""
 
-    codes_NI: Tensor
+    codes: Tensor
     scale: Tensor
 
 
@@ -88,11 +88,11 @@ def quantize_inputs(x_NI: Tensor, *, per: str = "token") -> QuantizedInputs:
         raise ValueError(f"per must be one of {', '.join(_PER)}, got {per!r}")
     share = "row" if per == "token" else "tensor"
     quantized = quantize(x_NI, Grid(8, "symmetric", share, torch.float32))
-    return QuantizedInputs(quantized.codes_OI, quantized.scale)
+    return QuantizedInputs(quantized.codes, quantized.scale)
 
 
 def integer_product(a_NI: Tensor, b_OI: Tensor) -> Tensor:
-    """a bᵀ of int8 codes, int32 [N, O], exact.
+    """The product a bᵀ of int8 codes, int32 [N, O], exact.
 
     Raises:
         ValueError: shapes do not fit, or the sums may not fit into int32.
@@ -106,13 +106,13 @@ def integer_product(a_NI: Tensor, b_OI: Tensor) -> Tensor:
 
 
 def int8_linear(x_NI: Tensor, weight_OI: Tensor, *, per: str = "token") -> Tensor:
-    """x Wᵀ with both factors rounded to int8, the weight by rows; float32 [N, O].
+    """The product x Wᵀ with both factors rounded to int8, the weight by rows; float32 [N, O].
 
     Raises:
         ValueError: as for :func:`quantize_inputs`, or shapes do not fit.
     """
     x, weight = quantize_inputs(x_NI, per=per), quantize(weight_OI, INT8_ROWS)
-    return integer_product(x.codes_NI, weight.codes_OI).float() * x.scale * weight.scale.T
+    return integer_product(x.codes, weight.codes).float() * x.scale * weight.scale.T
 
 
 def int8_linear_loop(x_NI: Tensor, weight_OI: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class NF4Tensor:
 
     Args:
         packed: Codes, two a byte, row by row; padded to whole blocks.
-        scales_K: The largest absolute value of each block: float32, or int8 with double quantization.
+        scales: The largest absolute value of each block: float32, or int8 with double quantization.
         chunk_scales: One float32 for 256 int8 scales; empty without double quantization.
         mean_scale: Mean of all scales, float32 [1]; 0 without double quantization.
         shape: Of the matrix.
@@ -52,7 +52,7 @@ class NF4Tensor:
     """
 
     packed: Tensor
-    scales_K: Tensor
+    scales: Tensor
     chunk_scales: Tensor
     mean_scale: Tensor
     shape: tuple[int, ...]
@@ -67,12 +67,12 @@ class NF4Tensor:
     def storage_bytes(self) -> int:
         """Bytes of codes and scales."""
         doubled = self.chunk_scales.numel() > 0
-        parts = [self.packed, self.scales_K, self.chunk_scales, *([self.mean_scale] if doubled else [])]
+        parts = [self.packed, self.scales, self.chunk_scales, *([self.mean_scale] if doubled else [])]
         return sum(part.numel() * part.element_size() for part in parts)
 
     def dequantize(self) -> Tensor:
         """The weights that the codes stand for, float32."""
-        return _dequantize(self.packed, self.scales_K, self.chunk_scales, self.mean_scale, self.shape, self.block_size)
+        return _dequantize(self.packed, self.scales, self.chunk_scales, self.mean_scale, self.shape, self.block_size)
 
 
 def quantize_nf4(weight: Tensor, block_size: int = 64, double_quant: bool = True) -> NF4Tensor:
@@ -95,15 +95,15 @@ def quantize_nf4(weight: Tensor, block_size: int = 64, double_quant: bool = True
     blocks = F.pad(flat, (0, -len(flat) % block_size)).view(-1, block_size)
     absmax_K = blocks.abs().amax(1)
     nothing = torch.empty(0, device=weight.device)
-    scales_K, chunk_scales, mean_scale = absmax_K, nothing, torch.zeros(1, device=weight.device)
+    scales, chunk_scales, mean_scale = absmax_K, nothing, torch.zeros(1, device=weight.device)
     if double_quant:
-        scales_K, chunk_scales, mean_scale = _quantize_scales(absmax_K)
+        scales, chunk_scales, mean_scale = _quantize_scales(absmax_K)
     # Rounded to the exact scale, as in the paper; the scale's own rounding is an error on top.
     ratios = blocks / absmax_K.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
     table = nf4_table().to(weight.device)
     codes = torch.bucketize(ratios, (table[1:] + table[:-1]) / 2)
     packed = pack_int4(codes.flatten())
-    return NF4Tensor(packed, scales_K, chunk_scales, mean_scale, tuple(weight.shape), block_size)
+    return NF4Tensor(packed, scales, chunk_scales, mean_scale, tuple(weight.shape), block_size)
 
 
 class NF4Linear(nn.Module):
@@ -121,7 +121,7 @@ class NF4Linear(nn.Module):
     """
 
     packed: Tensor
-    scales_K: Tensor
+    scales: Tensor
     chunk_scales: Tensor
     mean_scale: Tensor
     bias: Tensor | None
@@ -135,7 +135,7 @@ class NF4Linear(nn.Module):
             raise ValueError(f"bias must be [{weight.shape[0]}], got {tuple(bias.shape)}")
         self.out_features, self.in_features = weight.shape
         self.block_size = block_size
-        for name in ("packed", "scales_K", "chunk_scales", "mean_scale"):
+        for name in ("packed", "scales", "chunk_scales", "mean_scale"):
             self.register_buffer(name, getattr(quantized, name))
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
 
@@ -143,7 +143,7 @@ class NF4Linear(nn.Module):
     def weight(self) -> Tensor:
         """The dequantized weight, made anew at each access, float32 [O, I]."""
         shape = (self.out_features, self.in_features)
-        parts = (self.packed, self.scales_K, self.chunk_scales, self.mean_scale)
+        parts = (self.packed, self.scales, self.chunk_scales, self.mean_scale)
         return _dequantize(*parts, shape, self.block_size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -162,13 +162,13 @@ def _quantize_scales(absmax_K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _dequantize(
-    packed: Tensor, scales_K: Tensor, chunk_scales: Tensor, mean_scale: Tensor, shape: tuple[int, ...], block_size: int
+    packed: Tensor, scales: Tensor, chunk_scales: Tensor, mean_scale: Tensor, shape: tuple[int, ...], block_size: int
 ) -> Tensor:
-    if scales_K.dtype == torch.int8:
-        chunk = torch.arange(len(scales_K), device=scales_K.device) // SCALES_OF_A_CHUNK
-        absmax_K = scales_K.float() * chunk_scales.float()[chunk] + mean_scale.float()
+    if scales.dtype == torch.int8:
+        chunk = torch.arange(len(scales), device=scales.device) // SCALES_OF_A_CHUNK
+        absmax_K = scales.float() * chunk_scales.float()[chunk] + mean_scale.float()
     else:
-        absmax_K = scales_K.float()
+        absmax_K = scales.float()
     levels = nf4_table().to(packed.device)[unpack_int4(packed).int()]
     blocks = levels.view(-1, block_size) * absmax_K[:, None]
     return blocks.flatten()[: math.prod(shape)].view(shape)

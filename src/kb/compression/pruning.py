@@ -45,20 +45,20 @@ def global_magnitude_masks(weights: Mapping[str, Tensor], sparsity: float) -> di
     return {name: mask.view(weights[name].shape) for name, mask in zip(weights, kept, strict=True)}
 
 
-def wanda_scores(weight_OI: Tensor, norm_I: Tensor) -> Tensor:
+def wanda_scores(weight_OI: Tensor, norm: Tensor) -> Tensor:
     """|w| ‖x‖, [O, I]: root of the squared error of the output if this weight alone is dropped.
 
     Args:
         weight_OI: [O, I].
-        norm_I: Length of each input over all tokens of the calibration texts.
+        norm: Length of each input over all tokens of the calibration texts.
 
     Raises:
         ValueError: shapes do not fit.
     """
     require_matrix("weight", weight_OI)
-    if norm_I.shape != weight_OI.shape[1:]:
-        raise ValueError(f"norm must be [{weight_OI.shape[1]}], got {tuple(norm_I.shape)}")
-    return weight_OI.detach().abs().double() * norm_I.double()
+    if norm.shape != weight_OI.shape[1:]:
+        raise ValueError(f"norm must be [{weight_OI.shape[1]}], got {tuple(norm.shape)}")
+    return weight_OI.detach().abs().double() * norm.double()
 
 
 def row_mask(scores_OI: Tensor, sparsity: float) -> Tensor:
@@ -118,10 +118,10 @@ def compress_2_4(weight_OI: Tensor, mask_OI: Tensor) -> tuple[Tensor, Tensor]:
 
 def decompress_2_4(values: Tensor, packed: Tensor) -> Tensor:
     """The matrix [O, I] of :func:`compress_2_4`, zeros where nothing was kept."""
-    O, half = values.shape
-    places = torch.stack([packed >> shift & 3 for shift in (0, 2, 4, 6)], dim=-1).view(O, half // 2, 2)
-    fours = torch.zeros(O, half // 2, 4, dtype=values.dtype, device=values.device)
-    return fours.scatter(2, places.long(), values.view(O, half // 2, 2)).view(O, 2 * half)
+    outputs, half = values.shape
+    places = torch.stack([packed >> shift & 3 for shift in (0, 2, 4, 6)], dim=-1).view(outputs, half // 2, 2)
+    fours = torch.zeros(outputs, half // 2, 4, dtype=values.dtype, device=values.device)
+    return fours.scatter(2, places.long(), values.view(outputs, half // 2, 2)).view(outputs, 2 * half)
 
 
 @torch.no_grad()

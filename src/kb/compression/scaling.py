@@ -18,11 +18,11 @@ from kb.compression.calibration import InputStatistics, output_error
 from kb.compression.grid import Grid, QuantizedTensor, quantize, require_matrix
 
 
-def smoothing_scale(max_abs_I: Tensor, weight_OI: Tensor, alpha: float = 0.5) -> Tensor:
-    """s [I] = max|x|^α / max|w|^(1-α) of each input: what SmoothQuant divides activations by.
+def smoothing_scale(max_abs: Tensor, weight_OI: Tensor, alpha: float = 0.5) -> Tensor:
+    """The scale s [I] = max|x|^α / max|w|^(1-α) of each input: what SmoothQuant divides activations by.
 
     Args:
-        max_abs_I: Largest absolute value of each input over calibration texts.
+        max_abs: Largest absolute value of each input over calibration texts.
         weight_OI: The weights that these inputs meet.
         alpha: 0 leaves all difficulty with the activations and evens out the weights; 1 does the opposite.
 
@@ -32,10 +32,10 @@ def smoothing_scale(max_abs_I: Tensor, weight_OI: Tensor, alpha: float = 0.5) ->
     require_matrix("weight", weight_OI)
     if not is_number(alpha) or not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be a number from 0 to 1, got {alpha!r}")
-    if max_abs_I.shape != weight_OI.shape[1:]:
-        raise ValueError(f"max_abs must be [{weight_OI.shape[1]}], got {tuple(max_abs_I.shape)}")
+    if max_abs.shape != weight_OI.shape[1:]:
+        raise ValueError(f"max_abs must be [{weight_OI.shape[1]}], got {tuple(max_abs.shape)}")
     largest_I = weight_OI.detach().double().abs().amax(0)
-    scale_I = max_abs_I.double() ** alpha / largest_I ** (1 - alpha)
+    scale_I = max_abs.double() ** alpha / largest_I ** (1 - alpha)
     usable = torch.isfinite(scale_I) & (scale_I > 0)  # an input or a column of zeros: nothing to move
     return torch.where(usable, scale_I, torch.ones_like(scale_I))
 
@@ -46,19 +46,19 @@ class ScaledTensor:
 
     Args:
         quantized: Of W diag(s).
-        scale_I: s; it costs nothing where 1/s is folded into what makes the inputs.
+        scale: s; it costs nothing where 1/s is folded into what makes the inputs.
         exponent: α of the search that found s.
         errors: Relative error of the output at every α that was tried.
     """
 
     quantized: QuantizedTensor
-    scale_I: Tensor
+    scale: Tensor
     exponent: float
     errors: dict[float, float]
 
     def dequantize(self) -> Tensor:
         """The weights that act on the unscaled inputs, float32 [O, I]."""
-        return self.quantized.dequantize() / self.scale_I.float()
+        return self.quantized.dequantize() / self.scale.float()
 
 
 def awq(weight_OI: Tensor, statistics: InputStatistics, grid: Grid, *, points: int = 20) -> ScaledTensor:
@@ -84,10 +84,10 @@ def awq(weight_OI: Tensor, statistics: InputStatistics, grid: Grid, *, points: i
     errors: dict[float, float] = {}
     for point in range(points):
         exponent = point / points
-        scale_I = statistics.mean_abs_I.clamp(min=1e-4) ** exponent
+        scale_I = statistics.mean_abs.clamp(min=1e-4) ** exponent
         scale_I = (scale_I / (scale_I.max() * scale_I.min()).sqrt()).float()
         tried = ScaledTensor(quantize(weight * scale_I, grid), scale_I, exponent, errors)
-        errors[exponent] = output_error(weight, tried.dequantize(), statistics.gram_II)
+        errors[exponent] = output_error(weight, tried.dequantize(), statistics.gram)
         if best is None or errors[exponent] < errors[best.exponent]:
             best = tried
     assert best is not None  # points is at least 1
