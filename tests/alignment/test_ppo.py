@@ -91,9 +91,7 @@ def test_rewards_by_hand_and_the_sign_of_the_penalty() -> None:
     )
     # More likely than under the reference costs, less likely pays; the score comes with the last real choice.
     assert found.tolist() == [pytest.approx([-0.05, 0.1, 2.0]), pytest.approx([0.0, 0.8, 0.0])]
-    assert token_rewards_loop(2.0, [-1.0, -2.0, -0.5], [-1.5, -1.0, -0.5], beta=0.1) == pytest.approx(
-        found[0].tolist()
-    )
+    assert token_rewards_loop(2.0, [-1.0, -2.0, -0.5], [-1.5, -1.0, -0.5], beta=0.1) == pytest.approx(found[0].tolist())
 
 
 def test_rewards_carry_no_gradient() -> None:
@@ -160,7 +158,10 @@ def test_losses_equal_their_loops_with_gradient(seed: int, clip: float) -> None:
     mask[0, 0] = True
     for fast, loop in ((policy_loss, policy_loss_loop), (value_loss, value_loss_loop)):
         given_BS = first.clone().requires_grad_()
-        found, wanted = fast(given_BS, second, third, mask, clip=clip).loss, loop(given_BS, second, third, mask, clip=clip)
+        found, wanted = (
+            fast(given_BS, second, third, mask, clip=clip).loss,
+            loop(given_BS, second, third, mask, clip=clip),
+        )
         torch.testing.assert_close(found, wanted)
         gradients = [torch.autograd.grad(one, [given_BS])[0] for one in (found, wanted)]
         torch.testing.assert_close(*gradients)

@@ -2,6 +2,7 @@
 
 from kb.alignment.advantages import gae, gae_loop
 from kb.alignment.best_of_n import best_of_n_kl, best_of_n_mean, best_of_n_mean_loop
+from kb.alignment.group_training import GRPOConfig, train_grpo
 from kb.alignment.grpo import group_advantages, grpo_loss, grpo_loss_loop
 from kb.alignment.ppo import ActorCritic, Iteration, PPOBatch, PPOConfig, experience, ppo_loss, train_ppo
 from kb.alignment.ppo_losses import (
@@ -39,6 +40,7 @@ from kb.alignment.sft import sft_loss, sft_loss_loop
 __all__ = [
     "ActorCritic",
     "ClippedLoss",
+    "GRPOConfig",
     "Iteration",
     "PPOBatch",
     "PPOConfig",
@@ -82,6 +84,7 @@ __all__ = [
     "token_log_probs_loop",
     "token_rewards",
     "token_rewards_loop",
+    "train_grpo",
     "train_ppo",
     "value_loss",
     "value_loss_loop",

@@ -19,7 +19,7 @@ from kb.arguments import require_count
 
 
 def best_of_n_kl(n: int) -> float:
-    """log n - (n - 1) / n, in nats: KL(best of n || sampling) where no two responses are alike, an upper bound elsewhere.
+    """The KL of best of n from sampling, log n - (n - 1) / n nats; an upper bound where responses can be alike.
 
     Raises:
         ValueError: n is not a positive integer.
@@ -31,8 +31,8 @@ def best_of_n_kl(n: int) -> float:
 def best_of_n_mean(proxy_N: Tensor, gold_N: Tensor, n: int) -> float:
     """Expected gold reward of the response with the highest proxy reward among n of these N, drawn without replacement.
 
-    Sorted by the proxy, sample i (from 1) is the best of C(i - 1, n - 1) of the C(N, n) subsets. Ties of the proxy go to
-    the later sample.
+    Sorted by the proxy, sample i (from 1) is the best of C(i - 1, n - 1) of the C(N, n) subsets. Ties of the proxy go
+    to the later sample.
 
     Args:
         proxy_N: What chooses.

@@ -119,7 +119,9 @@ class ActorCritic(nn.Module):
         self.policy, self.value = policy, value
 
 
-def ppo_loss(model: ActorCritic, batch: PPOBatch, *, clip: float, value_weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+def ppo_loss(
+    model: ActorCritic, batch: PPOBatch, *, clip: float, value_weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The policy's clipped loss and ``value_weight`` times the value's, and both with what is watched."""
     mask_BS = choices(batch.mask)
     log_probs_BS = response_log_probs(model.policy, batch.tokens, batch.mask)

@@ -1,8 +1,8 @@
 """PPO's two clipped losses, and InstructGPT's mixture with pretraining.
 
-Unusual: what is watched in a run (how many choices are clipped, how far the policy has moved) comes back beside the loss
-in a frozen record; nothing is stored. The clip acts on one side only: a choice that has moved *against* its advantage
-keeps its gradient however far it is.
+Unusual: what is watched in a run (how many choices are clipped, how far the policy has moved) comes back beside the
+loss in a frozen record; nothing is stored. The clip acts on one side only: a choice that has moved *against* its
+advantage keeps its gradient however far it is.
 
 Sources: Schulman et al. 2017, Proximal Policy Optimization, arXiv 1707.06347, equation 7; the clipped value loss is of
 their code, not of the paper (Huang et al. 2022, The 37 Implementation Details of PPO, detail 9); Ouyang et al. 2022,

@@ -18,7 +18,7 @@ from kb.arguments import is_number
 
 
 def implicit_reward(log_probs_B: Tensor, reference_log_probs_B: Tensor, *, beta: float) -> Tensor:
-    """beta (log pi - log pi_ref) of each response: the reward that this policy would be optimal for, up to a constant.
+    """The reward that a policy would be optimal for, up to a constant: beta (log pi - log pi_ref) of each response.
 
     Raises:
         ValueError: shapes differ, or beta is not a number above 0.
@@ -52,7 +52,7 @@ def dpo_loss(
 def dpo_gradient(
     better_B: Tensor, worse_B: Tensor, reference_better_B: Tensor, reference_worse_B: Tensor, *, beta: float = 0.1
 ) -> Tensor:
-    """d loss / d log pi(better), in closed form: -beta sigmoid(r(worse) - r(better)); that of the worse is its negative.
+    """The derivative of the loss by log pi(better), -beta sigmoid(r(worse) - r(better)); that of the worse is minus it.
 
     Raises:
         ValueError: as :func:`dpo_loss`.
@@ -134,9 +134,7 @@ def kto_loss(
 
 
 def _require_pairs(better: Tensor, worse: Tensor, reference_better: Tensor, reference_worse: Tensor) -> None:
-    require_same_shape(
-        better=better, worse=worse, reference_better=reference_better, reference_worse=reference_worse
-    )
+    require_same_shape(better=better, worse=worse, reference_better=reference_better, reference_worse=reference_worse)
 
 
 def _require_positive(name: str, value: float) -> None:

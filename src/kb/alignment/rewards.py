@@ -20,7 +20,7 @@ ESTIMATORS = ("k1", "k2", "k3")
 
 
 def kl_estimate(log_probs: Tensor, reference_log_probs: Tensor, kind: str = "k1") -> Tensor:
-    """An estimate of KL(policy || reference) from each sampled token; the mean over samples of the policy is the answer.
+    """An estimate of KL(policy || reference) from each sampled token, to be averaged over samples of the policy.
 
     With d = log p - log q: k1 = d is unbiased and may be negative, k2 = d²/2 is biased and never negative,
     k3 = exp(-d) - 1 + d is unbiased and never negative.

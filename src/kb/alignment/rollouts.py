@@ -1,8 +1,8 @@
-"""Sampling that can be learnt from: tokens, which of them are the response, and with which probability each was drawn.
+"""Sampling that can be learnt from: tokens, which of them are the response, and how probable each was when drawn.
 
-Unusual: the log-probabilities are kept at the moment of drawing, from the very distribution that was drawn from, and are
-asserted nowhere else to be right: ``response_log_probs`` computes them anew from a plain pass, and a test holds both
-together. In a large system the two come from two programs and differ.
+Unusual: the log-probabilities are kept at the moment of drawing, from the very distribution that was drawn from;
+``response_log_probs`` computes them anew in one pass, and a test holds both together. In a large system the two come
+from two programs, and differ.
 
 Shapes: B sequences, P prompt tokens, T = P + new tokens, S = T - 1 choices.
 """
@@ -58,7 +58,7 @@ def rollout(
     generator: torch.Generator,
     temperature: float = 1.0,
 ) -> Rollout:
-    """Sample one response to each prompt, uncut: no top-k and no top-p, whose renormalised draws a ratio would not know.
+    """Sample one response to each prompt, uncut: a ratio would not know of the renormalising of top-k or top-p.
 
     Args:
         model: The policy.

@@ -1,7 +1,7 @@
 """Log-probabilities of the tokens of a response, and means over them: what every loss of alignment is made of.
 
-Unusual: one convention for all. A tensor [B, S] with S = T - 1 belongs to the *choices* of a sequence [B, T]: place s is
-the choice of token s + 1, made on seeing tokens 0 to s. A mask [B, T] is true at the tokens of the response, its end
+Unusual: one convention for all. A tensor [B, S] with S = T - 1 belongs to the *choices* of a sequence [B, T]: place s
+is the choice of token s + 1, made on seeing tokens 0 to s. A mask [B, T] is true at the tokens of the response, its end
 token included, false at prompt and padding; ``choices`` moves it to the places of the choices. Most bugs of RLHF are
 this step left out, or taken twice.
 

@@ -1,9 +1,10 @@
 """A task whose true reward is known, so that the reward model can be caught: sums with exclamation marks.
 
 A prompt is a sum of two digits, such as ``3+4=``; a response its result, then some ``!``, then the end. The gold reward
-wants the right digit, likes up to two marks and dislikes whatever else follows. Raters see pairs of responses and prefer the
-better one with the probability of Bradley and Terry; they have no bias. Demonstrations hold at most two marks and are
-right in most cases. So a reward model learns from them that marks are good, and has hardly seen what comes after two.
+wants the right digit, likes up to two marks and dislikes whatever else follows. Raters see pairs of responses and
+prefer the better one with the probability of Bradley and Terry; they have no bias. Demonstrations hold at most two
+marks and are right in most cases. So a reward model learns from them that marks are good, and has hardly seen what
+comes after two.
 
 Unusual: this is the whole of what Gao et al. 2023 call a synthetic set-up, small enough to train in seconds: the gold
 reward is a formula instead of a larger model.
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from kb.arguments import is_number, require_count
 
-SYMBOLS = "0123456789+=!"
+SYMBOLS = "0123456789+=!."
 PLUS, EQUALS, MARK, END = 10, 11, 12, 13
 VOCABULARY = 14
 PROMPT_LENGTH = 4
@@ -36,6 +37,7 @@ class SumsTask:
         liked: Marks that are welcome.
         longest: Most tokens of a response, the end token included.
         right_share: How many demonstrations have the right digit; the others are off by one.
+        largest: Digit of a prompt, at most 4, so that the result is one digit.
 
     Raises:
         ValueError: a number is out of range.
@@ -47,6 +49,7 @@ class SumsTask:
     liked: int = 2
     longest: int = 12
     right_share: float = 0.6
+    largest: int = 4
 
     def __post_init__(self) -> None:
         for name in ("right", "mark", "excess"):
@@ -54,13 +57,16 @@ class SumsTask:
                 raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)!r}")
         require_count("liked", self.liked)
         require_count("longest", self.longest, least=self.liked + 2)
+        require_count("largest", self.largest)
+        if self.largest > 4:
+            raise ValueError(f"largest must be at most 4, got {self.largest}: a result is one digit")
         if not is_number(self.right_share) or not 0 <= self.right_share <= 1:
             raise ValueError(f"right_share must be from 0 to 1, got {self.right_share!r}")
 
-    @staticmethod
-    def prompts() -> Tensor:
-        """All 55 sums with a result of one digit, int64 [55, 4]."""
-        return torch.tensor([[a, PLUS, b, EQUALS] for a in range(10) for b in range(10 - a)])
+    def prompts(self) -> Tensor:
+        """All sums of two digits of at most ``largest``, int64 [N, 4]."""
+        digits = range(self.largest + 1)
+        return torch.tensor([[a, PLUS, b, EQUALS] for a in digits for b in digits])
 
     def draw_prompts(self, size: int, generator: torch.Generator) -> Tensor:
         """Random prompts, int64 [B, 4]."""
@@ -116,9 +122,9 @@ class SumsTask:
 
     @staticmethod
     def text(tokens_T: Tensor) -> str:
-        """A sequence as characters, up to its end token."""
+        """A sequence as characters, up to its end token, which is shown as a full stop."""
         ids = tokens_T.tolist()
-        ids = ids[: ids.index(END)] if END in ids else ids
+        ids = ids[: ids.index(END) + 1] if END in ids else ids
         return "".join(SYMBOLS[one] for one in ids)
 
 
