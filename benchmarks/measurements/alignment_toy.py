@@ -27,7 +27,16 @@ from kb.alignment import (
     train_grpo,
     train_ppo,
 )
-from kb.alignment.sums_lab import Comparisons, agreement, compare, decoder, learn_directly, learn_reward, scores, supervised
+from kb.alignment.sums_lab import (
+    Comparisons,
+    agreement,
+    compare,
+    decoder,
+    learn_directly,
+    learn_reward,
+    scores,
+    supervised,
+)
 from kb.alignment.sums_task import END, SumsTask
 from kb.lm import DecoderLM
 
