@@ -84,10 +84,10 @@ def test_a_linear_reward_trained_on_pairs_is_scikit_learns_logistic_regression()
 def test_the_scalar_model_is_transformers_sequence_classifier() -> None:
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 2}
     sizes = {"vocab_size": 11, "hidden_size": 16, "intermediate_size": 24, "max_position_embeddings": 16}
-    theirs = LlamaForSequenceClassification(LlamaConfig(**heads, **sizes, num_labels=1, pad_token_id=10)).eval()
+    config = LlamaConfig(**heads, **sizes, num_labels=1, pad_token_id=10, rms_norm_eps=1e-5)
+    theirs = LlamaForSequenceClassification(config).eval()
     ours = ScalarModel(small())
-    names = dict(theirs.model.state_dict())
-    ours.trunk.load_state_dict({**{name: names[name] for name in names}}, strict=True)
+    ours.trunk.load_state_dict(theirs.model.state_dict())
     with torch.no_grad():
         ours.score.weight.copy_(theirs.score.weight)
     ids = torch.tensor([[1, 2, 3, 4, 10, 10], [5, 6, 7, 8, 9, 1]])

@@ -106,7 +106,7 @@ def test_the_first_loss_of_ppo_is_the_value_loss_alone() -> None:
     loss, watched = ppo_loss(both, batch, clip=0.2, value_weight=0.5)
     assert float(watched["policy_loss"]) == pytest.approx(0, abs=1e-4)
     assert float(watched["clip_fraction"]) == 0
-    assert float(loss) == pytest.approx(0.5 * float(watched["value_loss"]), abs=1e-4)
+    assert float(loss.detach()) == pytest.approx(0.5 * float(watched["value_loss"]), abs=1e-4)
 
 
 def test_ppo_and_grpo_learn_to_say_what_pays_and_leave_the_reference_alone() -> None:
@@ -137,7 +137,7 @@ def test_the_stages_run_and_each_learns_something() -> None:
     assert losses[-1] < losses[0] - 0.8
     pairs = compare(model, TASK, 600, generator)
     assert torch.equal(pairs.better[:, :4], pairs.worse[:, :4])
-    reward, losses = learn_reward(model, pairs, steps=60, seed=0)
+    reward, _ = learn_reward(model, pairs, steps=150, seed=0)
     assert agreement(reward, pairs) > 0.55
     with torch.no_grad():
         tokens = torch.tensor([[1, 10, 2, 11, 3, END, END], [1, 10, 2, 11, 3, MARK, END]])
