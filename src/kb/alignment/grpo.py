@@ -88,7 +88,7 @@ def grpo_loss(
     if average == "token":
         return masked_mean(terms_BS, mask_BS)
     sums_B = masked_sums(terms_BS, mask_BS)
-    return (sums_B / (counts_B if average == "sequence" else length)).mean()
+    return (sums_B / (length if average == "constant" and length else counts_B)).mean()
 
 
 def grpo_loss_loop(
