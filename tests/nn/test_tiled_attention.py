@@ -106,10 +106,10 @@ def test_no_tensor_is_as_large_as_all_scores(backward: bool) -> None:
 
     assert run(lambda q, k, v: tiled_attention(q, k, v, query_tile=tile, key_tile=tile)) == 2 * T * H
     dense = torch.full((T, T), -math.inf, dtype=torch.float64).triu(1)
-    assert run(lambda q, k, v: masked_attention_einsum_like(q, k, v, dense)) >= 2 * T * T
+    assert run(lambda q, k, v: dense_attention(q, k, v, dense)) >= 2 * T * T
 
 
-def masked_attention_einsum_like(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+def dense_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     weights = (torch.einsum("btnh,bsgh->bnts", q, k) / 2 + mask).softmax(-1)
     return torch.einsum("bnts,bsgh->btnh", weights, v)
 
@@ -126,7 +126,8 @@ def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
 
 def test_a_second_derivative_is_refused() -> None:
     qkv = draw(0, (1, 2, 1, 2), (1, 2, 1, 2), (1, 2, 1, 2))
-    (gradient,) = torch.autograd.grad(tiled_attention(*qkv).sum(), qkv[:1], create_graph=True)
+    upstream = torch.ones(1, 2, 1, 2, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(tiled_attention(*qkv), qkv[:1], upstream, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
 
@@ -147,10 +148,7 @@ def test_a_second_derivative_is_refused() -> None:
     ],
 )
 def test_bad_input_is_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
-    arguments = {
-        "q_BTNH": torch.zeros(1, 3, 2, 4),
-        "k_BSGH": torch.zeros(1, 5, 2, 4),
-        "v_BSGH": torch.zeros(1, 5, 2, 4),
-    }
+    key = torch.zeros(1, 5, 2, 4)
+    arguments = {"q_BTNH": torch.zeros(1, 3, 2, 4), "k_BSGH": key, "v_BSGH": key}
     with pytest.raises(error, match=message):
         tiled_attention(**{**arguments, **change})
