@@ -5,8 +5,8 @@ beside it. Three remedies can be compared: none (whole prompts), chunks under a 
 for each phase, between which the cache travels. Unusual: a step's time is a roofline of two numbers, which leaves out
 that long contexts make decoding slower; see ``kb.lm.roofline`` for where they come from.
 
-Sources: Agrawal et al. 2024, Sarathi-Serve, section 3 (stalls) and 4.2 (chunks); Zhong et al. 2024, DistServe, section
-2.3 (interference, goodput).
+Sources: Agrawal et al. 2024, Sarathi-Serve, sections 3.2 (stalls) and 4 (chunks); Zhong et al. 2024, DistServe
+(phases apart, goodput).
 """
 
 from collections import deque
