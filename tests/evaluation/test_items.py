@@ -6,7 +6,7 @@ from kb.evaluation import capitals, mmlu_development
 def test_mmlu_items_have_four_choices_and_one_answer() -> None:
     items = mmlu_development()
     assert len(items) > 250
-    assert len({item.subject for item in items}) == 57
+    assert len({item.subject for item in items}) == 56  # of 57: one subject has choices that cannot be told apart
     assert all(len(item.choices) == 4 and all(item.choices) and 0 <= item.gold < 4 for item in items)
     short = mmlu_development(longest_question=100, longest_choice=40)
     assert 50 < len(short) < len(items)

@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from kb.evaluation import cohen_kappa, position_bias, simulated_verdicts
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
 def test_kappa_equals_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     first, second = ([pair[side] for pair in pairs] for side in (0, 1))

@@ -1,7 +1,7 @@
 """Exact match and F1 by hand; pass@k by its subsets."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kb.evaluation import (
@@ -44,6 +44,7 @@ def test_chinese_needs_characters() -> None:
         exact_match("a", [])
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(1, 9))
 def test_pass_at_k_is_the_share_of_subsets(samples: int, correct: int, k: int) -> None:
     if correct > samples or k > samples:
