@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from benchmarks.measurements.activation_cost import TORCH
 from kb.nn import (
     ACTIVATION_TABLE,
     Activation,
@@ -26,18 +27,6 @@ from kb.nn import (
 )
 
 INF = float("inf")
-TORCH: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": F.relu,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "silu": F.silu,
-    "softplus": F.softplus,
-    "mish": F.mish,
-}
 each = pytest.mark.parametrize("activation", ACTIVATION_TABLE.values(), ids=lambda one: one.name)
 
 
