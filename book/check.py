@@ -1,19 +1,22 @@
 """``make test``: everything that has to hold, step after step, and one table at the end.
 
 Lint, types, unit tests, every page by strict nbval, the site and the tests on it. A step that fails stops no other, so
-that one run shows all there is to mend; the exit status is that of the worst. Pages run one after the other, each in a
-process of its own, so that one that times things has the machine to itself. Where the machine is shared all the same, a
-bound on times may fail: such a page runs once more, and the table says so. Skipped tests are listed with their reasons,
-and what was counted is recorded for the status page.
+that one run shows all there is to mend; the exit status is that of the worst. Each page runs in a process of its own.
+Those that time nothing run two at a time with one thread each, which gives the stored outputs on another number of
+threads than a reader's; then those that time things run one after the other, with the machine to themselves. Where the
+machine is shared all the same, a bound on times may fail: such a page runs once more, and the table says so. Skipped
+tests are listed with their reasons, and what was counted is recorded for the status page.
 """
 
 import argparse
+import ast
 import dataclasses
 import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,10 @@ from book.rules.measure import IGNORE
 from book.steps import Result
 
 SLOWEST_PAGE = 120  # seconds, the budget of a page on 2 cores
-# Most of a unit test's time is Python's own, which a kernel's second thread does not shorten; a second process does.
+# Most of a test's time is Python's own, or a browser's, which a kernel's second thread does not shorten; a second
+# process does.
 IN_TWO = ("-n", "2", "--dist", "worksteal")
+CLOCKS = {"time", "timing", "timings"}  # modules: a page that imports one of them measures times
 NBVAL = ("-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600")
 
 
@@ -33,24 +38,60 @@ def before_pages(root: Path) -> list[Result]:
     That is types and, on a fresh clone, the compiling of numba's loops, which tests and pages would wait for later.
     """
     beside = steps.beside({"types": ["mypy"], "compiled loops": ["book.compiled"]}, root)
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     results = [
         steps.command("lint", ["ruff", "check", "."], root),
         steps.command("format", ["ruff", "format", "--check", "."], root),
-        steps.pytest("unit tests", ["tests", "-m", "not site", *IN_TWO], root, env=one_thread),
+        steps.pytest("unit tests", ["tests", "-m", "not site", *IN_TWO], root, env=one_thread()),
     ]
     return [*results, *beside()]
 
 
-def page(path: Path, name: str, root: Path) -> Result:
+def one_thread() -> dict[str, str]:
+    """The environment of a process beside which another one runs."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def pages(root: Path) -> list[Result]:
+    """All pages: two at a time those that time nothing, then each of the others alone; in the order of their names."""
+    names = {path: notebooks.page_name(path, root / "chapters") for path in notebooks.pages(root / "chapters")}
+    alone = {path for path in names if times_things(path)}
+    with ThreadPoolExecutor(2) as two:
+        waiting = {path: two.submit(page, path, names[path], root, beside=True) for path in names if path not in alone}
+    results = {path: page(path, names[path], root) for path in names if path in alone}
+    results |= {path: result.result() for path, result in waiting.items()}
+    return [results[path] for path in names]
+
+
+def times_things(path: Path) -> bool:
+    """Whether a page imports a clock, or what reads one: its numbers want the machine to itself."""
+    return any(name in CLOCKS for cell in notebooks.code_cells(notebooks.read(path)) for name in _imported(cell))
+
+
+def _imported(cell: Any) -> Iterator[str]:
+    """Last parts of the names that a cell imports, and of the modules that it imports them from."""
+    for node in ast.walk(ast.parse(notebooks.source(cell))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.name.rpartition(".")[2] for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield (node.module or "").rpartition(".")[2]
+
+
+def page(path: Path, name: str, root: Path, *, beside: bool = False) -> Result:
     """One page by strict nbval: every cell runs, and what is not excused puts out what is stored.
 
     Once more where the first cell that fails is one whose output may vary, such as a bound on a time. A cell that is
     compared gets no second try.
+
+    Args:
+        path: The notebook.
+        name: Of the page.
+        root: Where to run it.
+        beside: Another page runs at the same time: it takes one thread, and its output is shown when it has ended.
     """
+    env: Mapping[str, str] | None = one_thread() if beside else None
 
     def once() -> Result:
-        return steps.pytest(f"page {name}", [*NBVAL, str(path)], root, skips_fail=True)
+        return steps.pytest(f"page {name}", [*NBVAL, str(path)], root, skips_fail=True, env=env, capture=beside)
 
     result = once()
     if result.failures and (first := result.failures[0]) in varying(path):
@@ -73,15 +114,14 @@ def site(root: Path) -> list[Result]:
     if built.failed:
         return [built, Result("site tests", failed=1, note="not run, as the site was not built")]
     strict = os.environ.get("KB_REQUIRE_BROWSER") == "1"
-    return [built, steps.pytest("site tests", ["-m", "site", "tests/book/site"], root, skips_fail=strict)]
+    return [built, steps.pytest("site tests", ["-m", "site", "tests/book/site", *IN_TWO], root, skips_fail=strict)]
 
 
 def everything(root: Path) -> list[Result]:
     """All steps of ``make test``; recorded before the site is built, which shows the record, and after."""
     start = time.perf_counter()
     results = before_pages(root)
-    chapters = root / "chapters"
-    results += [page(path, notebooks.page_name(path, chapters), root) for path in notebooks.pages(chapters)]
+    results += pages(root)
     record(results, root, time.perf_counter() - start)
     results += site(root)
     record(results, root, time.perf_counter() - start)

@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 NOTHING_COLLECTED = 5  # pytest's exit status
+SHOWING = Lock()
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,7 @@ def beside(steps: Mapping[str, Sequence[str]], root: Path) -> Callable[[], list[
         results = []
         for one in running:
             result, output = one.result()
-            heading(result.name)
-            print(output, end="", flush=True)
+            _show(result.name, output)
             results.append(result)
         return results
 
@@ -82,7 +83,7 @@ def beside(steps: Mapping[str, Sequence[str]], root: Path) -> Callable[[], list[
 def _run(name: str, arguments: Sequence[str], root: Path, *, capture: bool = False) -> tuple[Result, str]:
     start = time.perf_counter()
     line = [sys.executable, "-m", *arguments]
-    stdout, stderr = (subprocess.PIPE, subprocess.STDOUT) if capture else (None, None)
+    stdout, stderr = _streams(capture)
     done = subprocess.run(line, cwd=root, check=False, text=True, stdout=stdout, stderr=stderr)
     status = done.returncode
     note = f"exit status {status}" if status else ""
@@ -90,8 +91,26 @@ def _run(name: str, arguments: Sequence[str], root: Path, *, capture: bool = Fal
     return Result(name, int(status == 0), int(status != 0), [], seconds, note), done.stdout or ""
 
 
+def _streams(capture: bool) -> tuple[int | None, int | None]:
+    """Where a process writes its output and its errors."""
+    return (subprocess.PIPE, subprocess.STDOUT) if capture else (None, None)
+
+
+def _show(name: str, output: str) -> None:
+    """What a step has put out, under its heading and whole, though another step may end at the same moment."""
+    with SHOWING:
+        heading(name)
+        print(output, end="", flush=True)
+
+
 def pytest(
-    name: str, arguments: Sequence[str], root: Path, *, skips_fail: bool = False, env: Mapping[str, str] | None = None
+    name: str,
+    arguments: Sequence[str],
+    root: Path,
+    *,
+    skips_fail: bool = False,
+    env: Mapping[str, str] | None = None,
+    capture: bool = False,
 ) -> Result:
     """Run pytest and count its tests.
 
@@ -101,13 +120,19 @@ def pytest(
         root: Where to run it; the report goes to ``_build/records/junit``.
         skips_fail: Count a skipped test as failed.
         env: The environment to run it in; that of this process where None.
+        capture: Show the output when it has ended, in one piece, instead of as it comes.
     """
-    heading(name)
+    if not capture:
+        heading(name)
     report = root / "_build" / "records" / "junit" / f"{name.replace(' ', '-').replace('/', '-')}.xml"
     report.unlink(missing_ok=True)
     start = time.perf_counter()
     line = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
-    status = subprocess.run(line, cwd=root, env=env, check=False).returncode
+    stdout, stderr = _streams(capture)
+    done = subprocess.run(line, cwd=root, env=env, check=False, text=True, stdout=stdout, stderr=stderr)
+    status = done.returncode
+    if capture:
+        _show(name, done.stdout)
     result = counted(name, report)
     result.seconds = time.perf_counter() - start
     if status == NOTHING_COLLECTED:

@@ -122,6 +122,48 @@ def test_a_cell_that_may_vary_has_a_second_try_and_one_that_is_compared_has_none
     assert check.page(path, "serving/small", tmp_path).note == ""  # the cell that may vary passed
 
 
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("import time", True),
+        ("from time import perf_counter", True),
+        ("from kb import timing", True),
+        ("from kb.timing import race as paired", True),
+        ("if True:\n    from kb.moe.parallel import cost, timings as clocks", True),
+        ("import datetime, timeless\nfrom kb import times", False),
+        ("time = timing = 'import time'", False),
+    ],
+)
+def test_a_page_that_imports_a_clock_times_things(make_page: Callable[..., Path], line: str, wanted: bool) -> None:
+    assert check.times_things(make_page("serving/small", ["x = 1", line])) == wanted
+
+
+def test_pages_run_two_at_a_time_with_one_thread_and_alone_where_they_time_things(
+    make_page: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    begin = f"import os, threading\nfrom pathlib import Path\n\nmarks = Path(r'{tmp_path}')\n"
+    wait = "for _ in range(1200):\n    if (marks / '{1}').exists():\n        break\n    threading.Event().wait(0.05)\n"
+    meet = "(marks / '{0}').touch()\n" + wait + "assert (marks / '{1}').exists()\n"
+    meet += "assert os.environ['OMP_NUM_THREADS'] == '1'"
+    alone = "import time\n\nassert (marks / 'a').exists() and (marks / 'c').exists()\n"
+    for name, rest in {
+        "a": meet.format("a", "c"),
+        "b": alone + "assert os.environ['OMP_NUM_THREADS'] == '2'",
+        "c": meet.format("c", "a") + "\nassert False",
+    }.items():
+        make_page(f"serving/{name}", [begin + rest])
+    results = check.pages(tmp_path)
+    assert [(result.name, result.passed, result.failed) for result in results] == [
+        ("page serving/a", 1, 0),
+        ("page serving/b", 1, 0),
+        ("page serving/c", 0, 1),
+    ]
+    said = capfd.readouterr().out
+    assert all(said.count(f"=== page serving/{name} ") == 1 for name in "abc")
+    assert said.index("=== page serving/b ") > max(said.index(f"=== page serving/{name} ") for name in "ac")
+
+
 def test_every_step_runs_and_is_recorded_though_the_first_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +178,7 @@ def test_every_step_runs_and_is_recorded_though_the_first_fails(
     monkeypatch.setattr(steps, "beside", lambda given, _: lambda: [fake(name) for name in given])
     monkeypatch.setattr(steps, "pytest", fake)
     monkeypatch.setattr(notebooks, "pages", lambda chapters: [chapters / "serving" / "small.ipynb"])
+    monkeypatch.setattr(check, "times_things", lambda _: True)
     assert check.main([], tmp_path) == 1
     before = ["lint", "format", "unit tests", "types", "compiled loops"]
     assert done == [*before, "page serving/small", "site", "site tests"]
