@@ -29,6 +29,7 @@ GROUND = {
     "whole_file",
     "checkpoints",
     "counting",
+    "intervals",
 }
 FLOORS = {"nn", "lm", "training"}
 EXTRA = {"cot": {"serving"}, "evaluation": {"serving"}, "moe.parallel": {"distributed"}}
