@@ -1,8 +1,8 @@
 """Generalised advantage estimation: how much better a token turned out than the value model thought.
 
-Unusual: the fast path is no scan over time. The advantages are the differences of equation 12 times one triangular
-matrix of powers, which for responses of a few thousand tokens is a product that a GPU does at once; the loop in
-float64 is the reference.
+Unusual: the fast path is no scan over time. The advantages are the temporal differences delta times one
+triangular matrix of powers, which for responses of a few thousand tokens is a product that a GPU does at once; the loop
+in float64 is the reference.
 
 Source: Schulman et al. 2016, High-Dimensional Continuous Control Using Generalized Advantage Estimation, arXiv
 1506.02438, equations 11 to 16.

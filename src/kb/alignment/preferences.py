@@ -68,7 +68,7 @@ def ipo_loss(
 ) -> Tensor:
     """(difference of log-ratios - 1 / (2 beta))²: a target for the margin, where DPO's grows without end.
 
-    trl hands in means over tokens instead of sums, which its authors' experiments also used.
+    trl hands in means over tokens instead of sums.
 
     Raises:
         ValueError: as :func:`dpo_loss`.

@@ -3,8 +3,8 @@
 A prompt is a sum of two digits, such as ``3+4=``; a response its result, then some ``!``, then the end. The gold reward
 wants the right digit, likes up to two marks and dislikes whatever else follows. Raters see pairs of responses and
 prefer the better one with the probability of Bradley and Terry; they have no bias. Demonstrations hold at most two
-marks and are right in most cases. So a reward model learns from them that marks are good, and has hardly seen what
-comes after two.
+marks and are right in most cases. So a reward model learns from comparisons of what was learnt from them that marks
+are good, and has hardly seen what comes after two.
 
 Unusual: this is the whole of what Gao et al. 2023 call a synthetic set-up, small enough to train in seconds: the gold
 reward is a formula instead of a larger model.
