@@ -1,7 +1,7 @@
 """Parameters and bytes of fine-tuning by formula: what is trained, and what the optimizer keeps for it.
 
-Weights, gradients and AdamW's state are counted; activations are not, as they depend on the batch and, but for the
-gradients of weights that nobody needs, are the same with and without LoRA. Gigabytes are 10⁹ bytes.
+Weights, gradients and AdamW's state are counted; activations are not: they depend on the batch, and LoRA on every layer
+keeps nearly the same as full fine-tuning, as A's gradient needs the input that W's would. Gigabytes are 10⁹ bytes.
 
 Sources: Rajbhandari et al. 2020, ZeRO, section 3.1 (16 bytes a parameter in mixed precision); Dettmers et al. 2023,
 QLoRA, section 3 (4 bits, and 0.127 more for scales with double quantization).

@@ -1,7 +1,8 @@
 """Three methods with few parameters: (IA)³, which rescales; bottleneck adapters, which add a small network; BitFit.
 
 Unusual: all are put into a model by the names of its linear layers, as LoRA is. (IA)³ can be merged, the network of a
-bottleneck cannot: it is not linear, and stays as extra depth.
+bottleneck cannot: it is not linear, and stays as extra depth. The papers on bottlenecks and BitFit also train a task's
+output layer, and that on bottlenecks the layer norms; here neither is trained.
 
 Sources: Liu et al. 2022, Few-Shot Parameter-Efficient Fine-Tuning (IA)³, section 3.3; Houlsby et al. 2019,
 Parameter-Efficient Transfer Learning, section 2.1; Ben Zaken et al. 2022, BitFit.
@@ -52,6 +53,8 @@ class Ia3Linear(nn.Module):
 
 class Bottleneck(nn.Module):
     """A frozen linear layer, and behind it h + up(gelu(down(h))), which starts as h: ``up`` begins with zeros.
+
+    Unusual: in the paper all matrices begin near zero, so that the start is h but nearly.
 
     Args:
         base: The layer; its outputs are the network's inputs.
