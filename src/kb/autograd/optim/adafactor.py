@@ -9,8 +9,8 @@
 A + B numbers for a matrix [A, B] where Adam has 2 A B. V has the true row and column means, and is exact where g² is
 of rank one. Unusual: the rate is a share of the parameter's own root mean square, and lr only its bound, which falls as
 1/√t; β starts at 0, so there is no bias to undo. Where a tensor has more than two axes, the last two are factored.
-eps1 is torch's: it bounds the root and mean(R), where the paper adds its square to g². The first moment, which the
-paper may keep, torch leaves out, and so does this.
+eps1 is torch's: it bounds the root and mean(R), where the paper adds a constant, 1e-30, to g². The first moment, which
+the paper may keep, torch leaves out, and so does this.
 
 Source: Shazeer and Stern 2018, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, algorithms 4 to 6;
 torch's documentation of ``torch.optim.Adafactor``.

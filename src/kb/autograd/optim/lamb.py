@@ -7,7 +7,7 @@
 Every tensor moves by the share lr of its length, whatever its gradients: a rate that many layers can share when
 batches, and so rates, are very large. Unusual: a tensor of zeros, or one without a direction, has no ratio; 1 stands
 for it, as in most implementations, since a bias that starts at 0 would else stay there. Decay is inside of r, so it
-takes part in the ratio; the paper's φ is the identity.
+takes part in the ratio; φ, a function of ‖θ‖ that the paper leaves open, is the identity.
 
 Source: You et al. 2020, Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, algorithm 2.
 Symbols: θ one tensor of parameters, g its gradient, m and v first and second moment, t number of the step, from 1.
