@@ -2,8 +2,9 @@
 
 Each rank has a run of the tokens. In R rounds it sees the keys and values of every rank, and keeps of its queries the
 softmax so far: the largest score, the sum of exponentials, and the weighted sum of values. That is exact, as the online
-softmax of FlashAttention is. Under a causal mask, keys of later ranks are not looked at, so that the last rank works R
-times as much as the first: :func:`blocks_of_work` counts it, and how a zigzag cut evens it out.
+softmax of FlashAttention is. Under a causal mask, keys of later ranks are not looked at, so that the last rank computes
+R blocks of scores and the first rank one. :func:`blocks_of_work` counts the scores that are needed, of which a block on
+the diagonal has half, and shows how a zigzag cut evens them out.
 
 Sources: Liu et al. 2023, Ring Attention with Blockwise Transformers; Milakov and Gimelshein 2018 (online softmax).
 Shapes: B sequences, T tokens of this rank, N heads, H head width; R ranks.

@@ -3,8 +3,8 @@
 The module's parameters are views of the flat vector, so that filling it fills them. Freeing it empties its storage and
 leaves shapes and views; what autograd has kept of them is full again once the storage is.
 
-Source: Rajbhandari et al. 2020, ZeRO, section 5; the flat vector and its storage as in Zhao et al. 2023, PyTorch FSDP,
-section 3.2.
+Source: Rajbhandari et al. 2020, ZeRO, section 5; the flat vector as in Zhao et al. 2023, PyTorch FSDP, section 3.2; its
+storage is emptied as in torch/distributed/fsdp/_flat_param.py.
 Letters: R ranks, N numbers of a unit, padded to a multiple of R.
 """
 
