@@ -5,7 +5,7 @@ beside it. Three remedies can be compared: none (whole prompts), chunks under a 
 for each phase, between which the cache travels. Unusual: a step's time is a roofline of two numbers, which leaves out
 that long contexts make decoding slower; see ``kb.lm.roofline`` for where they come from.
 
-Sources: Agrawal et al. 2024, Sarathi-Serve, sections 3.2 (stalls) and 4 (chunks); Zhong et al. 2024, DistServe
+Sources: Agrawal et al. 2024, Sarathi-Serve, sections 3.2 (stalls), 4.1 and 4.2 (chunks); Zhong et al. 2024, DistServe
 (phases apart, goodput).
 """
 
@@ -172,6 +172,8 @@ def simulate_split(
 
 def goodput(timelines: Sequence[Timeline], *, ttft: float, tpot: float) -> float:
     """Share of the requests that keep both promises, in seconds.
+
+    DistServe calls this attainment, and goodput the highest rate per GPU at which it stays above a share such as 90 %.
 
     Raises:
         ValueError: no request, or a promise that is not positive.
