@@ -7,8 +7,8 @@ the same order for all rows, reads every H⁻¹ it will need off one Cholesky fa
 Unusual: with groups smaller than a block the scale is fitted to the weights as they stand, this block's updates
 included, so that the result does not depend on the block size.
 
-Sources: Frantar et al. 2023, GPTQ, section 3.3 and algorithm 1; Frantar, Singh and Alistarh 2022, Optimal Brain
-Compression, equations 4 and 6 to 7 (OBQ).
+Sources: Frantar et al. 2023, GPTQ, section 4 and algorithm 1 (equations 2 and 3: OBQ); Frantar, Singh and Alistarh
+2022, Optimal Brain Compression (OBQ itself).
 Shapes: O outputs, I inputs, C columns of a block.
 """
 

@@ -1,7 +1,7 @@
 """NF4: sixteen levels where a normal distribution has its quantiles, one scale a block; and a layer that keeps them.
 
 Weights of a trained layer are roughly normal, so evenly spaced levels are crowded at the rim and sparse in the middle.
-NF4 takes eight quantiles from 0 to 1 and eight from -1 to 0, whose shared 0 is kept once. Scales are quantized in their
+NF4 takes nine quantiles from 0 to 1 and eight from -1 to 0, whose shared 0 is kept once. Scales are quantized in their
 turn (double quantization). Unusual: the table is computed, not typed in; and scales become int8 under one float a
 chunk, after their mean is taken off, where the paper has 8-bit floats.
 

@@ -5,7 +5,7 @@ norm of its input over calibration texts, compared within each row. 2:4 keeps th
 which hardware can skip; anywhere-sparse matrices save time only on kernels made for them.
 
 Sources: Han et al. 2015, Learning both Weights and Connections, section 3; Sun et al. 2024, Wanda, section 3 (equation
-1); Mishra et al. 2021, Accelerating Sparse Deep Neural Networks, section 3 (2:4).
+1); Mishra et al. 2021, Accelerating Sparse Deep Neural Networks (2:4 and how it is stored).
 Shapes: O outputs, I inputs.
 """
 

@@ -64,7 +64,7 @@ class ScaledTensor:
 def awq(weight_OI: Tensor, statistics: InputStatistics, grid: Grid, *, points: int = 20) -> ScaledTensor:
     """Search the exponent α in s = mean|x|^α at which rounding W diag(s) changes the output least.
 
-    Unusual: the published code also searches how far to clip each group; that is left out here.
+    Unusual: the authors also clip the weights of each group; that is left out here.
 
     Args:
         weight_OI: [O, I].
