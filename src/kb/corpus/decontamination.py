@@ -4,8 +4,9 @@ Unusual: both directions are here. An item is *contaminated* where any n-gram of
 of it is, as the share of its words inside such n-grams, tells a quoted sentence from a copied item. A paraphrase or a
 translation is not found by either.
 
-Sources: Brown et al. 2020, section 4 and appendix C (13-grams; shorter items whole, and n-grams in more than 10
-documents ignored); Touvron et al. 2023, Llama 2, section A.6 (share of contaminated tokens).
+Sources: Brown et al. 2020, section 4 and appendix C (13-grams, those in more than 10 documents ignored; that an item
+shorter than n is one n-gram as a whole is ours); Touvron et al. 2023, Llama 2, section A.6 (share of contaminated
+tokens).
 """
 
 import re

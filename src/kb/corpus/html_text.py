@@ -5,8 +5,8 @@ characters that stand inside links (its link density) and its number of words se
 Unusual: nothing but the standard library's tokenizer of HTML is used, so that broken markup is read as a browser's
 tokenizer would roughly read it, and no tree is built: an open block ends where another begins.
 
-Source: Kohlschütter et al. 2010, Boilerplate Detection using Shallow Text Features (link density and words of a
-block). The thresholds are ours.
+Source: Kohlschütter et al. 2010, Boilerplate Detection using Shallow Text Features (link density, which they
+count in words, and words of a block). The thresholds are ours.
 """
 
 import re

@@ -3,7 +3,7 @@
 p_i is proportional to n_i^(1/T): T = 1 is proportional, T to infinity even. Unusual: what matters is told as well, the
 number of times that each source is read, since a small source drawn evenly is read again and again.
 
-Sources: Arivazhagan et al. 2019, section 3.2 (temperature); Conneau and Lample 2019 (exponent alpha = 1/T);
+Sources: Arivazhagan et al. 2019 (temperature); Conneau and Lample 2019 (exponent alpha = 1/T);
 Muennighoff et al. 2023, Scaling Data-Constrained Language Models (about four epochs cost little). Shapes: S sources.
 """
 

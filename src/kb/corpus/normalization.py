@@ -3,7 +3,7 @@
 Unusual: full-width Latin letters and digits, which Chinese text mixes in, become ASCII, but Chinese punctuation stays,
 which NFKC would turn into ASCII punctuation. A key for comparing throws away more than what is kept for training.
 
-Source: Unicode Standard Annex 15 (normalisation forms); Wenzek et al. 2020, CCNet, section 3.1 (the key: lower case,
+Source: Unicode Standard Annex 15 (normalisation forms); Wenzek et al. 2020, CCNet, section 3.2 (the key: lower case,
 digits to 0, no punctuation).
 """
 

@@ -4,7 +4,7 @@ Padding wastes places; concatenating wastes none and cuts documents at the seams
 wastes little and cuts only what is longer than a row. Unusual: rows carry the number of each token's document and its
 position in it, from which the block-diagonal mask follows, so that a packed row has the losses of the documents alone.
 
-Sources: Raffel et al. 2020, section 3.1.3 (packing); Krell et al. 2021, Efficient Sequence Packing without
+Sources: Raffel et al. 2020, section 3.1.2 (packing); Krell et al. 2021, Efficient Sequence Packing without
 Cross-contamination; Ding et al. 2024, Fewer Truncations Improve Language Modeling (best fit). Shapes: R rows of T
 places, B documents.
 """

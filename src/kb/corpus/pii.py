@@ -1,7 +1,8 @@
 """Personal data by pattern: e-mail addresses, phone numbers, IP addresses, Chinese mobile and identity numbers.
 
 Unusual: what has a check digit is checked, so that a random number of 18 digits is left alone: one in eleven passes by
-chance, one in hundreds together with a date that exists. Names and addresses have no pattern, and are not found.
+chance, fewer than one in ten thousand if its digits must hold a date that exists as well. Names and addresses have no
+pattern, and are not found.
 
 Sources: GB 11643-1999 with ISO 7064 MOD 11-2 (identity numbers); RFC 1918 and others by ``ipaddress``; China's mobile
 numbers have 11 digits and begin with 13 to 19.

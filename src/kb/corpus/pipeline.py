@@ -4,8 +4,8 @@ A step takes one document and gives back its new text, or the reason why it goes
 deduplication, takes all texts and gives one answer for each. Unusual: an exception in a step is no reason to drop a
 document; it is raised, with the step's name and the document's number.
 
-Source: the practice of Rae et al. 2021, Figure A1, and Penedo et al. 2023, RefinedWeb, Figure 2: documents left after
-every stage, in this order. Shapes: N documents.
+Source: the practice of Rae et al. 2021, Gopher, and Penedo et al. 2023, RefinedWeb: documents left after every
+stage. Shapes: N documents.
 """
 
 from collections import Counter

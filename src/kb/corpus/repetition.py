@@ -1,7 +1,8 @@
 """How much of a document repeats itself: Gopher's thirteen fractions of lines, paragraphs and n-grams.
 
 Unusual: the two kinds of n-gram fractions differ. For n of 2 to 4 it is the characters of the single n-gram that takes
-the most; for n of 5 to 10 those of all n-grams that occur more than once, each character counted once.
+the most (the paper: that occurs most often); for n of 5 to 10 those of all n-grams that occur more than once, each
+character counted once.
 
 Source: Rae et al. 2021, Gopher, section A.1.1 and Table A1 (the thresholds).
 """

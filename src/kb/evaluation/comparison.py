@@ -4,7 +4,7 @@ For yes-or-no outcomes the closed forms of :mod:`kb.intervals` (Wilson, McNemar,
 what is here also takes scores between 0 and 1 such as F1. Unusual: the clustered error is for items that hang together,
 such as five questions on one text, which count for fewer than they are.
 
-Sources: Miller 2024, Adding Error Bars to Evals, sections 2 and 3; Efron 1979 and Koehn 2004 (paired bootstrap).
+Sources: Miller 2024, Adding Error Bars to Evals; Efron 1979 and Koehn 2004 (paired bootstrap).
 Shapes: N items.
 """
 

@@ -5,7 +5,7 @@ the order of the games. That suits players who get better, not models that stay 
 come twice, from the sandwich (right also where the model is wrong) and from a bootstrap over games.
 
 Sources: Elo 1978; Bradley and Terry 1952; Hunter 2004, MM algorithms for generalized Bradley-Terry models, equation 3;
-Chiang et al. 2024, Chatbot Arena, section 4 and appendix on the sandwich. Shapes: G games, M models.
+Chiang et al. 2024, Chatbot Arena (Bradley-Terry with the sandwich). Shapes: G games, M models.
 """
 
 # Names of fields end in their shapes.
