@@ -49,11 +49,13 @@ def test_c4_by_hand() -> None:
     lines = ["Home", "First one here. Second one here!", "Please enable JavaScript to go on."]
     page = "\n".join([*lines, "Third one here? Fourth one, too.", "No end", "Oh no.", "Fifth one here."])
     text, taken = c4_clean(page)
-    assert text == "First one here. Second one here!\nThird one here? Fourth one, too.\nFifth one here."
+    assert text == "First one here. Second one here!\nThird one here? Fourth one, too."
     assert taken["no end mark"] == 2
-    assert taken["javascript"] == taken["few words"] == 1
+    assert (taken["javascript"], taken["few words"]) == (1, 2)
+    assert c4_clean(page, least_sentences=5) == ("", taken | {"few sentences": 1})
+    assert c4_clean(page, least_sentences=5, least_words=3)[0].endswith("\nFifth one here.")
     assert c4_clean("int main() { }")[0] == c4_clean("Lorem ipsum dolor.")[0] == c4_clean("One here now.")[0] == ""
-    assert c4_clean("One here now.", least_sentences=1)[0] == "One here now."
+    assert c4_clean("One here now.", least_sentences=1, least_words=3)[0] == "One here now."
 
 
 def test_repetition_by_hand() -> None:

@@ -74,13 +74,13 @@ def gopher_failures(
     return {name: float(value) for name, (value, (low, high)) in numbers.items() if not low <= value <= high}
 
 
-def c4_clean(text: str, *, least_sentences: int = 5, least_words: int = 3) -> tuple[str, dict[str, int]]:
+def c4_clean(text: str, *, least_sentences: int = 3, least_words: int = 5) -> tuple[str, dict[str, int]]:
     """What C4's rules leave of a page, and what they took: lines by reason, or the whole page, which leaves "".
 
-    A line stays where it ends in a terminal punctuation mark, has at least three words and does not speak of
-    JavaScript; a page where it has at least five sentences, no curly bracket and no lorem ipsum. Five sentences and
-    three words stand in some copies of the paper and in datatrove; other copies and C4's own code (c4_utils.py of
-    tensorflow-datasets) have three sentences and five words. The list of bad words is left out: it is a policy, and
+    A line stays where it ends in a terminal punctuation mark, has at least five words and does not speak of
+    JavaScript; a page where it has at least three sentences, no curly bracket and no lorem ipsum. These numbers are
+    those of C4's own code (c4_utils.py of tensorflow-datasets); some copies of the paper, and datatrove, have five
+    sentences and three words. The list of bad words is left out: it is a policy, and
     it drops more text from and about minorities (Dodge et al. 2021).
 
     Raises:
