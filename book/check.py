@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from book import notebooks, records, steps
+from book import kernels, notebooks, records, steps
 from book.rules.measure import IGNORE
 from book.steps import Result
 
@@ -88,7 +88,7 @@ def page(path: Path, name: str, root: Path, *, beside: bool = False) -> Result:
         root: Where to run it.
         beside: Another page runs at the same time: it takes one thread, and its output is shown when it has ended.
     """
-    env: Mapping[str, str] | None = one_thread() if beside else None
+    env: Mapping[str, str] | None = one_thread() | kernels.BESIDE if beside else None
 
     def once() -> Result:
         return steps.pytest(f"page {name}", [*NBVAL, str(path)], root, skips_fail=True, env=env, capture=beside)

@@ -11,14 +11,13 @@ import sys
 from book.notebooks import ROOT
 
 THREADS = "2"  # what the budget of a page is stated for
+BESIDE = {"KB_THREADS": "1"}  # for a page beside which another one runs: that outputs do not depend on it is tested so
 
 # Matplotlib warns on stderr where the user's folder cannot be written; and what is set there has no place here.
 MATPLOTLIB = ROOT / "_build" / "matplotlib"
 
 FIXED = {
     "KB_PROGRESS": "0",
-    "OMP_NUM_THREADS": THREADS,
-    "MKL_NUM_THREADS": THREADS,
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -31,12 +30,14 @@ FIXED = {
 def environment(backend: str = "module://matplotlib_inline.backend_inline") -> dict[str, str]:
     """The environment of this process with everything fixed that could change an output.
 
-    The committed outputs are those of the CPU, also where there is a GPU, unless ``KB_DEVICE`` says otherwise.
+    The committed outputs are those of the CPU, also where there is a GPU, unless ``KB_DEVICE`` says otherwise, and of
+    two threads, unless ``KB_THREADS`` does.
 
     Args:
         backend: Matplotlib's; notebooks draw inline, the plain runner draws nowhere ("Agg").
     """
-    fixed = FIXED | {"MPLBACKEND": backend, "MPLCONFIGDIR": str(MATPLOTLIB)}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), os.environ.get("KB_THREADS", THREADS))
+    fixed = FIXED | threads | {"MPLBACKEND": backend, "MPLCONFIGDIR": str(MATPLOTLIB)}
     return {"KB_DEVICE": "cpu"} | os.environ | fixed
 
 

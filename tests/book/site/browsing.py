@@ -32,6 +32,8 @@ ARGUMENTS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 
+COLOUR = ("color-contrast", "link-in-text-block")  # rules of axe-core whose answer depends on the theme
+MARK = "data-kb-look"
 CHECKS = Path(__file__).with_name("checks.js")
 
 
@@ -112,10 +114,19 @@ class Visit:
         return self.page.evaluate("kbChecks.unrendered()")
 
     def inaccessible(self) -> list[str]:
-        """Violations that axe-core finds, each with its first element."""
+        """Violations that axe-core finds, each with its first element, but for those of colour."""
+        return self._violations({"rules": {rule: {"enabled": False} for rule in COLOUR}})
+
+    def faint(self) -> list[str]:
+        """Text that axe-core cannot tell from its ground or from the text around it, in the theme that is on."""
+        self.page.evaluate("(mark) => kbChecks.markLooks(mark)", MARK)
+        return self._violations({"runOnly": list(COLOUR)}, [f"[{MARK}]"])
+
+    def _violations(self, options: dict[str, Any], include: list[str] | None = None) -> list[str]:
         # No preload: axe would fetch style sheets again, some from where they are not. One result type: half the time.
-        options = {"preload": False, "resultTypes": ["violations"]}
-        found = Axe().run(self.page, options=options).response["violations"]
+        options = {"preload": False, "resultTypes": ["violations"], **options}
+        context = {"include": [include]} if include else None
+        found = Axe().run(self.page, context=context, options=options).response["violations"]
         return [
             f"{one['id']} ({one['impact']}), {len(one['nodes'])} times: {one['nodes'][0]['html'][:160]}"
             for one in found

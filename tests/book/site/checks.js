@@ -63,6 +63,28 @@
     return problems;
   };
 
+  // Marks one text of each look: axe takes a quarter of a minute to tell the contrast of every text of a page, and two
+  // of one colour, size and ground have one contrast.
+  const markLooks = (mark) => {
+    for (const element of document.querySelectorAll(`[${mark}]`)) element.removeAttribute(mark);
+    const looks = new Set();
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      const element = texts.currentNode.parentElement;
+      if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
+      const own = getComputedStyle(element);
+      const look = [element.closest("a") !== null, own.color, own.fontSize, own.fontWeight, own.textShadow];
+      for (let e = element; e; e = e.parentElement) {
+        const style = getComputedStyle(e);
+        look.push(style.backgroundColor.replace("rgba(0, 0, 0, 0)", ""), style.backgroundImage.replace("none", ""));
+        if (style.opacity !== "1") look.push(`opacity ${style.opacity}`);
+      }
+      const key = look.filter((part) => part !== "").join("|");
+      if (!looks.has(key)) element.setAttribute(mark, "");
+      looks.add(key);
+    }
+  };
+
   const overflow = () => {
     const problems = [];
     const total = Math.max(document.documentElement.scrollWidth, document.body.scrollWidth);
@@ -104,5 +126,5 @@
 
   const ground = () => luminance(background(document.querySelector("article")));
 
-  window.kbChecks = { ground, overflow, unreadable, unrendered };
+  window.kbChecks = { ground, markLooks, overflow, unreadable, unrendered };
 })();

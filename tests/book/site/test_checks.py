@@ -71,7 +71,8 @@ def test_the_tiny_site_passes_the_checks_in_the_browser(tiny, browser):
         for theme in ("light", "dark"):
             visit.theme(theme)
             assert visit.unreadable() == []
-            assert visit.inaccessible() == []
+            assert visit.faint() == []
+        assert visit.inaccessible() == []
         assert visit.dark_is_dark() == []
         assert visit.overflow() == []
         assert (visit.outside, visit.missing, visit.errors) == ([], [], [])
@@ -157,6 +158,10 @@ def test_images_that_are_not_described_are_found(tiny, new, said):
             '<mjx-math><span style="display: block; width: 350px">x</span></mjx-math></mjx-container></div><p>Text',
             "sum: the formula is 50 too wide",
         ),
+        ("faint", "<p>Text", '<p>Text, <b>more</b> and <b style="color: #999">faint</b> text', "color-contrast"),
+        ("faint", "<p>Text", '<p>Plain</p><p style="opacity: 0.4">Pale</p><p>Text', "color-contrast"),
+        ("faint", "<p>Text", '<p>Plain</p><div style="background: #555"><p>Text</p></div><p>Text', "color-contrast"),
+        ("faint", "a { color: inherit; }", "a { color: #333; text-decoration: none; }", "link-in-text-block"),
         ("inaccessible", '<html lang="en"', "<html", "html-has-lang"),
         ("inaccessible", 'alt="A black square and a white one."', "", "image-alt"),
     ],
@@ -188,6 +193,13 @@ def test_what_goes_wrong_while_loading_is_recorded(tiny, browser, kind, new):
     with opened(browser, tiny("window.MathJax", new)) as visit:
         visit.page.wait_for_timeout(200)
         assert getattr(visit, kind) != []
+
+
+def test_the_look_of_a_text_is_that_of_the_theme_that_is_on(tiny, browser):
+    with opened(browser, tiny("</style>", "[data-theme=dark] p { color: #555; }</style>")) as visit:
+        for theme, wanted in (("light", False), ("dark", True), ("light", False)):
+            visit.theme(theme)
+            assert bool(visit.faint()) == wanted
 
 
 def test_a_missing_theme_button_is_found(tiny, browser):

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
+from urllib.request import urlopen
 
 import nbformat
 import pytest
@@ -50,6 +52,9 @@ class TestPage:
     def test_reads_in_both_themes(self, opened: browsing.Visit, theme: str):
         opened.theme(theme)
         assert opened.unreadable() == []
+        assert opened.faint() == []
+
+    def test_is_accessible(self, opened: browsing.Visit):
         assert opened.inaccessible() == []
 
     def test_dark_is_dark(self, opened: browsing.Visit):
@@ -143,12 +148,11 @@ class TestQuestionBank:
 class TestNotebook:
     """What a page offers to take along."""
 
-    def test_downloads_as_the_notebook_that_it_is(self, visit: browsing.Visit, name: str):
-        page = visit.open(f"{name}.html").page
-        address = page.locator("a[href$='.ipynb']").first.evaluate("link => link.href")
-        got = page.request.get(address)
-        assert got.ok
-        nb = nbformat.reads(got.text(), as_version=4)
+    def test_downloads_as_the_notebook_that_it_is(self, site: Path, root: str, name: str):
+        links = static_checks.Document(site / f"{name}.html").links
+        address = urljoin(f"{root}/{name}.html", next(link for link in links if link.endswith(".ipynb")))
+        with urlopen(address) as got:
+            nb = nbformat.reads(got.read().decode(), as_version=4)
         nbformat.validate(nb)
         ours = notebooks.read(notebooks.ROOT / f"{name}.ipynb")
         assert [notebooks.source(cell) for cell in nb.cells[2:]] == [notebooks.source(cell) for cell in ours.cells[2:]]
