@@ -98,6 +98,7 @@ def test_one_model_is_probed_and_one_loop_is_run(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cot_training, "STAR_RECIPE", TINY)
     monkeypatch.setattr(cot_training, "QUESTIONS", 8)
     monkeypatch.setattr(cot_training, "ROUNDS", 1)
+    monkeypatch.setattr(task_lab, "COUNT", 40)
     rounds = cot_training.looped(cot_training.Loop("lookup", 0, Lookup(), (2, 3)))
     assert set(rounds) == set(cot_training.FILTERS)
     assert len({one[0].right for one in rounds.values()}) == 1
