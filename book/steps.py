@@ -83,17 +83,19 @@ def beside(steps: Mapping[str, Sequence[str]], root: Path) -> Callable[[], list[
 def _run(name: str, arguments: Sequence[str], root: Path, *, capture: bool = False) -> tuple[Result, str]:
     start = time.perf_counter()
     line = [sys.executable, "-m", *arguments]
-    stdout, stderr = _streams(capture)
-    done = subprocess.run(line, cwd=root, check=False, text=True, stdout=stdout, stderr=stderr)
-    status = done.returncode
+    status, output = _process(line, root, capture=capture)
     note = f"exit status {status}" if status else ""
     seconds = time.perf_counter() - start
-    return Result(name, int(status == 0), int(status != 0), [], seconds, note), done.stdout or ""
+    return Result(name, int(status == 0), int(status != 0), [], seconds, note), output
 
 
-def _streams(capture: bool) -> tuple[int | None, int | None]:
-    """Where a process writes its output and its errors."""
-    return (subprocess.PIPE, subprocess.STDOUT) if capture else (None, None)
+def _process(
+    line: Sequence[str], root: Path, *, capture: bool, env: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Exit status and, where it is captured, the output with the errors; else that streams by."""
+    stdout, stderr = (subprocess.PIPE, subprocess.STDOUT) if capture else (None, None)
+    done = subprocess.run(line, cwd=root, env=env, check=False, text=True, stdout=stdout, stderr=stderr)
+    return done.returncode, done.stdout or ""
 
 
 def _show(name: str, output: str) -> None:
@@ -128,11 +130,9 @@ def pytest(
     report.unlink(missing_ok=True)
     start = time.perf_counter()
     line = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
-    stdout, stderr = _streams(capture)
-    done = subprocess.run(line, cwd=root, env=env, check=False, text=True, stdout=stdout, stderr=stderr)
-    status = done.returncode
+    status, output = _process(line, root, capture=capture, env=env)
     if capture:
-        _show(name, done.stdout)
+        _show(name, output)
     result = counted(name, report)
     result.seconds = time.perf_counter() - start
     if status == NOTHING_COLLECTED:

@@ -170,7 +170,7 @@ def test_converted_checkpoint_loads_fast(dtype: torch.dtype, smollm2: checkpoint
         start = time.process_time()
         found = checkpoints.load("smollm2-135m", dtype=dtype)
         found.tokenizer.encode("a")
-        assert time.process_time() - start <= 5
+        assert time.process_time() - start <= 1.5
     finally:
         torch.set_num_threads(threads)
     assert all(tensor.dtype == dtype for tensor in found.weights.values())

@@ -120,16 +120,36 @@ def test_conversion_after_a_kill(smollm2: Checkpoint, tmp_path: Path, monkeypatc
     stale = list(folder.glob(".*"))
     assert stale
 
-    start = time.process_time()
     converted = conversion.converted_folder()
-    # Seconds of processor, as others may be at work on the machine: 5 to 8 were seen.
-    assert time.process_time() - start <= 20
     assert not list(folder.glob(".*"))
     for file in smollm2.folder.iterdir():
         assert filecmp.cmp(converted / file.name, file, shallow=False)
     monkeypatch.setattr(conversion, "_convert", None)
     assert conversion.converted_folder() == converted
     shutil.rmtree(converted)
+
+
+def test_the_first_load_takes_at_most_8_seconds(
+    smollm2: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On two free cores; as others may be at work here, which only adds, the best of three tries counts.
+
+    Of a try, the lesser of its seconds and its seconds of processor: the former count waiting for others, the latter
+    count both threads, and alone on the machine it would have taken no longer than either.
+    """
+    monkeypatch.setenv("KB_PROGRESS", "0")
+    package = datasets.packages()["smollm2"]
+    taken: list[float] = []
+    while len(taken) < 3 and min(taken, default=9.0) > 8:
+        cache = tmp_path / str(len(taken))
+        monkeypatch.setenv("KB_CACHE", str(cache))
+        (cache / "packages").mkdir(parents=True)
+        (cache / "packages" / package.filename).symlink_to(smollm2.folder.parents[1] / "packages" / package.filename)
+        wall, processor = time.perf_counter(), time.process_time()
+        checkpoints.load("smollm2-135m")
+        taken.append(min(time.perf_counter() - wall, time.process_time() - processor))
+        shutil.rmtree(cache / "checkpoints")
+    assert min(taken) <= 8, taken
 
 
 def test_too_little_space_is_said(tmp_path: Path, smollm2: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:

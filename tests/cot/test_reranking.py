@@ -180,4 +180,4 @@ def test_long_nonsense_costs_no_time() -> None:
     start = time.perf_counter()
     for text in ("1" * 300_000, "1,1" * 100_000, "1 + " * 100_000, "= 1 " * 100_000):
         solution_features(text, Completion(text, 1, "length"))
-    assert time.perf_counter() - start < 20
+    assert time.perf_counter() - start < 5

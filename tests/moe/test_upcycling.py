@@ -155,7 +155,8 @@ def test_the_same_units_of_all_three_matrices_are_drawn_anew(share: float, seed:
     one = matrices(network())
     gate_FD, up_FD, down_DF = redrawn(one, share, torch.Generator().manual_seed(seed))
     changed_F = (gate_FD != one[0]).any(1)
-    assert int(share * F - 1e-6) <= int(changed_F.sum()) <= int(share * F + 1e-6)  # 0.29 * 100 is a little less than 29
+    # 0.29 * 100 is a little less than 29, and counts as 29: so does nothing that is further off.
+    assert int(share * F) <= int(changed_F.sum()) <= int(share * F + 1e-9)
     assert torch.equal(changed_F, (up_FD != one[1]).any(1))
     assert torch.equal(changed_F, (down_DF != one[2]).any(0))
     assert not ((gate_FD == one[0]).any(1) & changed_F).any()  # of a unit that is drawn, every number is

@@ -206,7 +206,7 @@ def beams_alone(model: DecoderLM, prompt: tuple[int, ...], params: BeamSearchPar
 def test_random_traffic_gives_every_request_its_own_tokens(
     tiny: DecoderLM, answers: Answers, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    examples = int(os.environ.get("KB_SERVING_EXAMPLES", "15"))
+    examples = int(os.environ.get("KB_SERVING_EXAMPLES", "30"))
     # A run of ten examples takes some hundred steps, or a thousand: runs are added until there are enough.
     settled = settings(max_examples=10, stateful_step_count=30, deadline=None, derandomize=False, database=None)
     parts = {"model": tiny, "plain": tiny, "answers": staticmethod(answers), "folder": tmp_path}

@@ -73,7 +73,9 @@
       const element = texts.currentNode.parentElement;
       if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
       const own = getComputedStyle(element);
-      const look = [element.closest("a") !== null, own.color, own.fontSize, own.fontWeight, own.textShadow];
+      const look = [own.color, own.fontSize, own.fontWeight, own.textShadow];
+      const link = element.closest("a");
+      if (link) look.push(getComputedStyle(link.parentElement).color, getComputedStyle(link).textDecorationLine);
       for (let e = element; e; e = e.parentElement) {
         const style = getComputedStyle(e);
         look.push(style.backgroundColor.replace("rgba(0, 0, 0, 0)", ""), style.backgroundImage.replace("none", ""));

@@ -162,6 +162,13 @@ def test_images_that_are_not_described_are_found(tiny, new, said):
         ("faint", "<p>Text", '<p>Plain</p><p style="opacity: 0.4">Pale</p><p>Text', "color-contrast"),
         ("faint", "<p>Text", '<p>Plain</p><div style="background: #555"><p>Text</p></div><p>Text', "color-contrast"),
         ("faint", "a { color: inherit; }", "a { color: #333; text-decoration: none; }", "link-in-text-block"),
+        (  # one link in two texts: black beside grey, and black beside nearly black
+            "faint",
+            "<p>Text",
+            "<style>a { color: #000; text-decoration: none; }</style>"
+            '<p>Plain</p><p style="color: #767676">See <a href="#there">there</a> first</p><p>Text',
+            "link-in-text-block",
+        ),
         ("inaccessible", '<html lang="en"', "<html", "html-has-lang"),
         ("inaccessible", 'alt="A black square and a white one."', "", "image-alt"),
     ],
