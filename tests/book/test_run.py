@@ -214,3 +214,14 @@ def test_pages_run_where_matplotlib_has_no_folder_of_its_own(monkeypatch: pytest
     code = "import matplotlib, matplotlib.font_manager; print(matplotlib.get_configdir())"
     done = subprocess.run([sys.executable, "-c", code], env=kernels.environment(), capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == (str(kernels.MATPLOTLIB), "")
+
+
+def test_kernels_have_two_threads_whatever_the_machine_says_and_one_beside_another_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("KB_THREADS", raising=False)
+    assert {kernels.environment()[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} == {"2"}
+    for name, value in kernels.BESIDE.items():
+        monkeypatch.setenv(name, value)
+    assert {kernels.environment()[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} == {"1"}
