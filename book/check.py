@@ -9,18 +9,17 @@ tests are listed with their reasons, and what was counted is recorded for the st
 """
 
 import argparse
-import ast
 import dataclasses
 import os
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from book import kernels, notebooks, records, steps
+from book import imports, kernels, notebooks, records, steps
 from book.rules.measure import IGNORE
 from book.steps import Result
 
@@ -64,16 +63,9 @@ def pages(root: Path) -> list[Result]:
 
 def times_things(path: Path) -> bool:
     """Whether a page imports a clock, or what reads one: its numbers want the machine to itself."""
-    return any(name in CLOCKS for cell in notebooks.code_cells(notebooks.read(path)) for name in _imported(cell))
-
-
-def _imported(cell: Any) -> Iterator[str]:
-    """Last parts of the names that a cell imports, and of the modules that it imports them from."""
-    for node in ast.walk(ast.parse(notebooks.source(cell))):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield from (alias.name.rpartition(".")[2] for alias in node.names)
-        if isinstance(node, ast.ImportFrom):
-            yield (node.module or "").rpartition(".")[2]
+    cells = notebooks.code_cells(notebooks.read(path))
+    found = {name for cell in cells for name in imports.imported(notebooks.source(cell))}
+    return not CLOCKS.isdisjoint(name.rpartition(".")[2] for name in found)
 
 
 def page(path: Path, name: str, root: Path, *, beside: bool = False) -> Result:

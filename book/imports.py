@@ -21,7 +21,7 @@ def closure(sources: Iterable[str], src: Path = notebooks.ROOT / "src") -> list[
         sources: Python code, as in the cells of a page; what does not parse imports nothing.
         src: The folder that holds ``kb``.
     """
-    waiting = [name for source in sources for name in _imported(source, "")]
+    waiting = [name for source in sources for name in _ours(imported(source))]
     found: dict[str, Path] = {}
     while waiting:
         name = waiting.pop()
@@ -30,7 +30,7 @@ def closure(sources: Iterable[str], src: Path = notebooks.ROOT / "src") -> list[
             continue
         found[name] = path
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        waiting += _imported(path.read_text(encoding="utf-8"), package)
+        waiting += _ours(imported(path.read_text(encoding="utf-8"), package))
     files = set(found.values())
     return sorted(files | {data for path in files if path.name == "__init__.py" for data in path.parent.glob("*.toml")})
 
@@ -46,12 +46,17 @@ def fingerprint(sources: Iterable[str], src: Path = notebooks.ROOT / "src") -> s
     return digest.hexdigest()
 
 
-def _imported(source: str, package: str) -> list[str]:
-    """The modules of ``kb`` that a source may import, parents included: ``from kb.lm import x`` may mean kb.lm.x."""
+def imported(source: str, package: str = "") -> set[str]:
+    """The modules that a source may import: ``from kb.lm import x`` means kb.lm, and may mean kb.lm.x.
+
+    Args:
+        source: Python; of one that cannot be parsed, nothing is found.
+        package: What relative imports of the source start from.
+    """
     try:
         tree = ast.parse(source)
     except SyntaxError:
-        return []
+        return set()
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -62,6 +67,11 @@ def _imported(source: str, package: str) -> list[str]:
                 parent = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parent, *([base] if base else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def _ours(names: Iterable[str]) -> list[str]:
+    """Of these modules those of ``kb``, with the packages that they are in."""
     parts = [name.split(".") for name in names if name.split(".")[0] == PACKAGE]
     return sorted({".".join(part[:length]) for part in parts for length in range(1, len(part) + 1)})
 
