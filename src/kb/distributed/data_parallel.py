@@ -135,7 +135,7 @@ class DataParallel(nn.Module):
             for each in self.buckets:
                 each.waiting = {id(p) for p in each.parameters}
             finish: Callable[[], None] = self._finish
-            Variable._execution_engine.queue_callback(finish)  # type: ignore[attr-defined]  # when the pass is over
+            Variable._execution_engine.queue_callback(finish)  # when the pass is over
         bucket.waiting.discard(id(parameter))
         while self.launched < len(self.buckets) and not self.buckets[self.launched].waiting:
             self._launch()

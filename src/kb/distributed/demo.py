@@ -33,7 +33,6 @@ from kb.lm import DecoderLM, ModelConfig
 from kb.nn import grouped_query_attention
 
 VOCABULARY, SEQUENCES, TOKENS, RATE = 32, 8, 13, 0.01
-SIZES = {"vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 32, "num_heads": 4, "num_kv_heads": 4}
 SCHEDULES = {"gpipe": gpipe, "1f1b": one_forward_one_backward}
 
 
@@ -57,7 +56,17 @@ class Trained:
 def tiny_model(layers: int = 4, dtype: torch.dtype = torch.float64) -> DecoderLM:
     """The same language model on every rank, whose norms take their statistics in its own dtype."""
     torch.manual_seed(0)
-    model = DecoderLM(ModelConfig(**SIZES, head_dim=4, num_layers=layers, max_positions=64))
+    config = ModelConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=32,
+        num_layers=layers,
+        num_heads=4,
+        num_kv_heads=4,
+        head_dim=4,
+        max_positions=64,
+    )
+    model = DecoderLM(config)
     for block in model.layers:
         block.input_layernorm, block.post_attention_layernorm = nn.RMSNorm(16, 1e-5), nn.RMSNorm(16, 1e-5)
     model.norm = nn.RMSNorm(16, 1e-5)  # type: ignore[assignment]

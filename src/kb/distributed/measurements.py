@@ -41,7 +41,7 @@ def zero_held(stage: int) -> tuple[int, HeldBytes, int, int]:
         nonlocal most
         most = max(most, zero.held_bytes().parameters)
 
-    handles = [block.self_attn.register_forward_hook(look) for block in model.layers]
+    handles = [block.get_submodule("self_attn").register_forward_hook(look) for block in model.layers]
     for step in range(2):
         tokens = batch_of(step)[share_of("sequences", len(batch_of(step)), zero.comm)]
         loss = next_token_loss(model(tokens).float(), tokens)

@@ -75,7 +75,8 @@ class LMStage(nn.Module):
         """Ids [b, T] on the first stage, else [b, T, D]; to [b, T, D], on the last stage logits [b, T, V]."""
         cache = NoCache()
         x_BTD = x if self.embed_tokens is None else self.embed_tokens(x)
-        positions_BT = cache.positions(*x_BTD.shape[:2], x_BTD.device)
+        B, T = x_BTD.shape[:2]
+        positions_BT = cache.positions(B, T, x_BTD.device)
         frequencies, factor = inverse_frequencies(self.rope, self.head_dim, length=int(positions_BT.max()) + 1)
         cos_BTP, sin_BTP = rotary_tables(positions_BT, frequencies, factor)
         tables = cos_BTP.to(x_BTD.dtype), sin_BTP.to(x_BTD.dtype)

@@ -104,7 +104,8 @@ def timeline(schedule: Schedule, costs: Mapping[str, float] | None = None) -> li
         raise ValueError(f"costs must be positive numbers of F and B, got {dict(costs)}")
     check_schedule(schedule)
     ends: dict[tuple[int, Action], float] = {}
-    done, free, spans = [0] * len(schedule), [0.0] * len(schedule), []
+    spans: list[Span] = []
+    done, free = [0] * len(schedule), [0.0] * len(schedule)
     while any(number < len(actions) for number, actions in zip(done, schedule, strict=True)):
         before = len(spans)
         for stage, actions in enumerate(schedule):

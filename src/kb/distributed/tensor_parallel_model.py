@@ -10,7 +10,7 @@ Shapes: B sequences, T tokens, V vocabulary, R ranks.
 
 import copy
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from kb.distributed.collectives import Collectives
 from kb.distributed.tensor_parallel import ColumnParallelLinear, RowParallelLinear, copy_to_ranks
@@ -33,6 +33,7 @@ def tensor_parallel_lm(model: DecoderLM, comm: Collectives) -> DecoderLM:
     Raises:
         ValueError: the ranks do not divide query heads, key-value heads, inner units or vocabulary; or embedding and
             head share their weight, which the two ends would cut into two tensors.
+        TypeError: a layer to be cut is not a plain linear layer (it wears an adapter, or is quantized).
     """
     config = model.config
     if config.tie_embeddings:
@@ -42,12 +43,16 @@ def tensor_parallel_lm(model: DecoderLM, comm: Collectives) -> DecoderLM:
             raise ValueError(f"{name} {getattr(config, name)} cannot be divided evenly among {comm.ranks} ranks")
     part = copy.deepcopy(model)
     for block in part.layers:
-        for module in (block.self_attn, block.mlp):
+        for module in (block.get_submodule("self_attn"), block.get_submodule("mlp")):
             module.register_forward_pre_hook(lambda _, inputs: (copy_to_ranks(inputs[0], comm), *inputs[1:]))
             for name, layer in list(module.named_children()):
+                if name not in COLUMNS + ROWS:
+                    continue
+                if not isinstance(layer, nn.Linear):
+                    raise TypeError(f"model must have plain linear layers, its {name} is a {type(layer).__name__}")
                 if name in COLUMNS:
                     setattr(module, name, ColumnParallelLinear(layer, comm, copies=False))
-                elif name in ROWS:
+                else:
                     setattr(module, name, RowParallelLinear(layer, comm))
     part.embed_tokens = VocabParallelEmbedding(part.embed_tokens, comm)  # type: ignore[assignment]
     part.lm_head = ColumnParallelLinear(part.lm_head, comm)  # type: ignore[assignment]

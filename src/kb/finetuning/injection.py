@@ -145,7 +145,7 @@ def unload(model: nn.Module) -> None:
     layers = _required(model)
     every = dict(model.named_modules(remove_duplicate=False))
     found = {path: module for path, module in every.items() if module in set(layers.values())}
-    replace(model, found, lambda path, module: module.base)  # type: ignore[return-value]
+    replace(model, found, lambda path, module: layers[path].base)
 
 
 def _required(model: nn.Module) -> dict[str, LoraLinear]:

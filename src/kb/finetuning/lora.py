@@ -68,9 +68,8 @@ class LowRank(nn.Module):
         outputs, inputs = weight_OI.shape
         bound = 1 / math.sqrt(inputs)
         a_RI = torch.empty(config.rank, inputs).uniform_(-bound, bound, generator=generator)
-        like = {"dtype": weight_OI.dtype, "device": weight_OI.device}
-        self.lora_A = nn.Parameter(a_RI.to(**like))
-        self.lora_B = nn.Parameter(torch.zeros(outputs, config.rank, **like))
+        self.lora_A = nn.Parameter(a_RI.to(weight_OI))
+        self.lora_B = nn.Parameter(weight_OI.new_zeros(outputs, config.rank))
         self.config, self.scaling = config, config.scaling
         self.dropout = nn.Dropout(config.dropout)
         norms_O = torch.linalg.vector_norm(weight_OI.detach(), dim=1) if config.dora else None

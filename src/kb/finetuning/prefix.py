@@ -56,9 +56,10 @@ class PrefixTuning(nn.Module):
         require_count("embedding", embedding)
         numbers = 2 * config.num_layers * config.num_kv_heads * config.head_dim
         self.start = nn.Parameter(torch.randn(length, embedding, generator=generator))
-        self.network = nn.Sequential(nn.Linear(embedding, hidden), nn.Tanh(), nn.Linear(hidden, numbers))
+        layers = nn.Linear(embedding, hidden), nn.Linear(hidden, numbers)
+        self.network = nn.Sequential(layers[0], nn.Tanh(), layers[1])
         with torch.no_grad():
-            for layer in (self.network[0], self.network[2]):
+            for layer in layers:
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / layer.in_features**0.5)
                 layer.bias.zero_()
 
@@ -139,4 +140,4 @@ class PrefixLM(nn.Module):
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Logits [B, T, V] of the token after each, given the prefix and those before it."""
-        return self.model(tokens_BT, cache=PrefixCache(self.prefix()))  # type: ignore[no-any-return]
+        return self.model(tokens_BT, cache=PrefixCache(self.prefix()))

@@ -64,10 +64,10 @@ class Bottleneck(nn.Module):
 
     def __init__(self, base: nn.Linear, size: int, generator: torch.Generator) -> None:
         super().__init__()
-        width, like = base.out_features, {"dtype": base.weight.dtype, "device": base.weight.device}
+        width = base.out_features
         self.base = base.requires_grad_(False)
-        self.down = nn.Linear(width, size, **like)
-        self.up = nn.Linear(size, width, **like)
+        self.down = nn.Linear(width, size).to(base.weight)
+        self.up = nn.Linear(size, width).to(base.weight)
         with torch.no_grad():
             self.down.weight.copy_(torch.randn(size, width, generator=generator) / width**0.5)
             for start in (self.down.bias, self.up.weight, self.up.bias):

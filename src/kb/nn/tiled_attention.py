@@ -53,7 +53,7 @@ def tiled_attention(
         ValueError: the shapes do not fit, a length is not in 0 to S, or a tile is under 1.
     """
     _check(q_BTNH, k_BSGH, v_BSGH, causal, lengths_B, query_tile, key_tile)
-    out_BTNH: Tensor = _Tiled.apply(q_BTNH, k_BSGH, v_BSGH, causal, lengths_B, query_tile, key_tile)[0]  # type: ignore[no-untyped-call]
+    out_BTNH: Tensor = _Tiled.apply(q_BTNH, k_BSGH, v_BSGH, causal, lengths_B, query_tile, key_tile)[0]
     return out_BTNH
 
 
@@ -140,7 +140,7 @@ class _Tiled(torch.autograd.Function):
         return out_BTNH, lse_BGMT
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_BTNH: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         q_BTNH, k_BSGH, v_BSGH, out_BTNH, lse_BGMT, lengths_B = ctx.saved_tensors
         G = k_BSGH.shape[2]
