@@ -27,7 +27,7 @@ def rank_of_share(values_K: Tensor, share: float) -> int:
     """How many of the largest singular values hold this share of the sum of their squares.
 
     Raises:
-        ValueError: the share is not above 0 and at most 1, or the values are no [K] of finite numbers with a positive one.
+        ValueError: the share is not above 0 and at most 1, or the values are no finite [K] with a positive one.
     """
     if not is_number(share) or not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, got {share!r}")
