@@ -64,6 +64,14 @@ def test_an_adapter_for_each_row_in_value_and_gradient(index: list[int], rank: i
         torch.testing.assert_close(*(torch.autograd.grad(out, given_, upstream) for out in outs))
 
 
+def test_where_no_adapter_is_loaded_every_row_is_the_base() -> None:
+    x, a, b = torch.ones(2, 3, 5), torch.ones(0, 2, 5), torch.ones(0, 4, 2)
+    for way in (lora_by_row, lora_by_row_loop):
+        out = way(x, a, b, torch.tensor([-1, -1]), 1.0)
+        assert out.shape == (2, 3, 4)
+        assert not out.any()
+
+
 def test_bad_rows_are_refused() -> None:
     x, a, b = torch.ones(2, 3, 5), torch.ones(3, 2, 5), torch.ones(3, 4, 2)
     for index in ([0, 3], [0, -2], [0]):
@@ -88,6 +96,15 @@ def test_spectrum_of_a_known_update() -> None:
     torch.testing.assert_close(with_rank(before, after, 9)["w"], after["w"])
 
 
+def test_an_update_in_16_bits_is_decomposed_in_32() -> None:
+    before = {"w": torch.zeros(3, 3, dtype=torch.bfloat16)}
+    after = {"w": torch.diag(torch.tensor([1.0, -2.0, 0.0])).bfloat16()}
+    assert update_spectra(before, after)["w"].tolist() == pytest.approx([2.0, 1.0, 0.0])
+    cut = with_rank(before, after, 1)["w"]
+    assert cut.dtype == torch.bfloat16
+    assert cut.diagonal().tolist() == [0.0, -2.0, 0.0]
+
+
 def test_bad_updates_are_refused() -> None:
     with pytest.raises(ValueError, match="same names"):
         update_spectra({"w": torch.zeros(2, 2)}, {"v": torch.zeros(2, 2)})
@@ -95,6 +112,7 @@ def test_bad_updates_are_refused() -> None:
         update_spectra({"w": torch.zeros(2)}, {"w": torch.zeros(2)})
     with pytest.raises(ValueError, match="rank"):
         with_rank({}, {}, -1)
-    for values, share in ((torch.ones(2), 0.0), (torch.zeros(2), 0.5), (torch.ones(2, 2), 0.5)):
+    endless = torch.tensor([1.0, float("inf")])
+    for values, share in ((torch.ones(2), 0.0), (torch.zeros(2), 0.5), (torch.ones(2, 2), 0.5), (endless, 0.5)):
         with pytest.raises(ValueError, match=r"share|values"):
             rank_of_share(values, share)

@@ -279,6 +279,19 @@ def test_a_refused_injection_changes_nothing(decoder: DecoderLM, tokens: Tensor)
     assert len(trainable(decoder)) == len(names)
 
 
+def test_a_dora_on_a_row_of_zeros_is_refused_and_changes_nothing(decoder: DecoderLM) -> None:
+    with torch.no_grad():
+        decoder.layers[1].mlp.down_proj.weight[2] = 0.0  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="row 2 of the weight is zero"):
+        inject(decoder, LoraConfig(dora=True))
+    assert not lora_layers(decoder)
+    inject(decoder, LoraConfig(targets=("q_proj",)))
+    merge(decoder)
+    with pytest.raises(ValueError, match="merged"):
+        inject(decoder, LoraConfig(targets=("v_proj", "q_proj")), name="second")
+    assert set(lora_layers(decoder)) == {f"layers.{layer}.self_attn.q_proj" for layer in (0, 1)}
+
+
 def test_state_of_another_shape_is_refused_and_nothing_copied(decoder: DecoderLM) -> None:
     inject(decoder, LoraConfig(rank=2, targets=("q_proj",)))
     state = {name: one + 1 for name, one in adapter_state(decoder).items()}
@@ -302,6 +315,9 @@ def test_files_of_other_methods_are_refused(decoder: DecoderLM, tmp_path: Path) 
         config.write_text(told.replace(before, after))
         with pytest.raises(ValueError, match=r"must be LORA|bias"):
             load_adapter(decoder, tmp_path, "second")
+    config.write_text(told.replace('"r":', '"rank":'))
+    with pytest.raises(ValueError, match="lacks 'r'"):
+        load_adapter(decoder, tmp_path, "second")
     config.write_text(told)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"no safetensors")
     with pytest.raises(ValueError, match="safetensors"):

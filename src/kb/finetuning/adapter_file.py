@@ -104,6 +104,8 @@ def load_adapter(model: nn.Module, folder: str | Path, name: str = "default") ->
 def _config(told: dict[str, Any]) -> LoraConfig:
     if told.get("peft_type") != "LORA":
         raise ValueError(f"peft_type must be LORA, got {told.get('peft_type')!r}")
+    if lacking := [key for key in ("r", "lora_alpha") if key not in told]:
+        raise ValueError(f"{CONFIG} lacks {lacking[0]!r}")
     for key in ("rank_pattern", "alpha_pattern", "layers_to_transform", "modules_to_save"):
         if told.get(key):
             raise ValueError(f"{key} {told[key]!r} is not supported: all targets share one configuration")

@@ -13,7 +13,7 @@ from torch import nn
 
 from kb.arguments import is_integer
 from kb.finetuning.config import LoraConfig
-from kb.finetuning.lora import LoraLinear
+from kb.finetuning.lora import LoraLinear, require_directions
 from kb.finetuning.targets import freeze, matching, replace, require_linear
 
 MakeBase = Callable[[nn.Linear], nn.Module]
@@ -35,7 +35,8 @@ def inject(
         The paths of the layers that have it now.
 
     Raises:
-        ValueError: a target is not in the model, the name is taken, or adapters are merged.
+        ValueError: a target is not in the model, the name is taken, adapters are merged, or a DoRA would be on a row of
+            zeros; the model is then as it was.
         TypeError: a target is no linear layer.
     """
     if not is_integer(seed):
@@ -46,8 +47,10 @@ def inject(
         raise ValueError(f"name: {name!r} is an adapter of {taken[0]} already")
 
     for path, module in found.items():
-        if not isinstance(module, LoraLinear):
-            require_linear(path, module)
+        if isinstance(module, LoraLinear) and module.merged:
+            raise ValueError(f"adapters {list(module.merged)} are merged; unmerge them before one is added")
+        layer = module.base if isinstance(module, LoraLinear) else require_linear(path, module)
+        require_directions(layer.weight, config)  # type: ignore[arg-type]
 
     def wrapped(path: str, module: nn.Module) -> nn.Module:
         if isinstance(module, LoraLinear):

@@ -54,6 +54,17 @@ def dora_loop(
     return torch.stack(rows)
 
 
+def require_directions(weight_OI: Tensor, config: LoraConfig) -> None:
+    """Refuse a DoRA on a matrix with a row of zeros: W / ‖W‖ would be 0 / 0.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if config.dora and bool((weight_OI == 0).all(dim=1).any()):
+        row = int((weight_OI == 0).all(dim=1).nonzero()[0])
+        raise ValueError(f"dora: row {row} of the weight is zero and has no direction; give this layer a LoRA")
+
+
 class LowRank(nn.Module):
     """A and B of one adapter on one layer, and the magnitude of a DoRA.
 
@@ -61,10 +72,14 @@ class LowRank(nn.Module):
         weight_OI: The frozen matrix; its dtype and device are taken over, and a DoRA starts with its rows' norms.
         config: The adapter's.
         generator: Of A's numbers: uniform within 1 / sqrt(I), what ``nn.Linear`` starts with.
+
+    Raises:
+        ValueError: a DoRA is asked for and a row of the matrix is zero, which has no direction.
     """
 
     def __init__(self, weight_OI: Tensor, config: LoraConfig, generator: torch.Generator) -> None:
         super().__init__()
+        require_directions(weight_OI, config)
         outputs, inputs = weight_OI.shape
         bound = 1 / math.sqrt(inputs)
         a_RI = torch.empty(config.rank, inputs).uniform_(-bound, bound, generator=generator)

@@ -38,6 +38,8 @@ def lora_by_row(x_BTI: Tensor, a_NRI: Tensor, b_NOR: Tensor, index_B: Tensor, sc
         ValueError: the shapes do not fit, or an index is outside -1 to N - 1.
     """
     _check(x_BTI, a_NRI, b_NOR, index_B)
+    if not len(a_NRI):  # no adapter is loaded, so that every row is the base's
+        return x_BTI.new_zeros(*x_BTI.shape[:2], b_NOR.shape[1])
     chosen_B = index_B.clamp(min=0)
     low_BTR = torch.bmm(x_BTI, a_NRI[chosen_B].mT)
     out_BTO = scaling * torch.bmm(low_BTR, b_NOR[chosen_B].mT)
