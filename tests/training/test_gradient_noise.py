@@ -73,6 +73,8 @@ def test_equal_examples_have_no_noise_and_pure_noise_no_signal() -> None:
         (lambda: noise_scale_loop(torch.ones(1, 3)), "gradients"),
         (lambda: measure_noise(Line(), [torch.ones(2, 3)], squared_error), "parts"),
         (lambda: measure_noise(Line(), [torch.ones(2, 3), torch.ones(1, 3)], squared_error), "parts"),
+        (lambda: measure_noise(Line(), [torch.ones(0, 3), torch.ones(0, 3)], squared_error), "parts"),
+        (lambda: measure_noise(Line(), iter([torch.ones(2, 3)]), squared_error), "parts"),
     ],
 )
 def test_bad_input_is_refused(call: object, words: str) -> None:

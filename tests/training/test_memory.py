@@ -51,3 +51,5 @@ def test_bad_input_is_refused() -> None:
         Precision(master=-4)
     with pytest.raises(ValueError, match="shapes"):
         training_bytes([], KEPT["Adam"])
+    with pytest.raises(ValueError, match=r"size in shapes.*-2"):
+        training_bytes([(-2, 3), (4, 4)], KEPT["Adam"])

@@ -102,6 +102,12 @@ def test_bad_input_is_refused() -> None:
         standard_scales(nn.Linear(3, 3), nn.Linear(3, 3, bias=False))
     with pytest.raises(ValueError, match="two"):
         mup_scales(nn.Conv2d(2, 2, 3), nn.Conv2d(1, 1, 3))
+    with pytest.raises(ValueError, match="at least one batch"):
+        coordinate_check(model, scales, [], loss, CONFIG)
+    tied, narrow = Net(8), Net(4)
+    tied.head.weight, narrow.head.weight = tied.embed.weight, narrow.embed.weight
+    with pytest.raises(ValueError, match=r"share no parameter.*head"):
+        mup_scales(tied, narrow)
     with pytest.raises(ValueError, match="seed"):
         initialize_scaled(model, scales, seed=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scales"):

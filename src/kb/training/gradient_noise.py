@@ -91,7 +91,7 @@ def average(scales: Iterable[NoiseScale]) -> NoiseScale:
     return NoiseScale(sum(one.signal for one in found) / len(found), sum(one.noise for one in found) / len(found))
 
 
-def measure_noise(model: nn.Module, parts: Sequence[Any], loss: Callable[[nn.Module, Any], Tensor]) -> NoiseScale:
+def measure_noise(model: nn.Module, parts: Iterable[Any], loss: Callable[[nn.Module, Any], Tensor]) -> NoiseScale:
     """Signal and noise at a model's weights from equal parts of one batch, as data-parallel workers have them.
 
     Args:
@@ -101,11 +101,12 @@ def measure_noise(model: nn.Module, parts: Sequence[Any], loss: Callable[[nn.Mod
         loss: A mean over the examples of a part.
 
     Raises:
-        ValueError: there are fewer than two parts, or they are not equally long.
+        ValueError: there are fewer than two parts, or they are empty or not equally long.
     """
-    sizes = {len(part) for part in parts}
-    if len(parts) < 2 or len(sizes) != 1:
-        raise ValueError(f"parts must be at least two of one length, got lengths {[len(part) for part in parts]}")
+    parts = list(parts)
+    lengths = [len(part) for part in parts]
+    if len(parts) < 2 or len(set(lengths)) != 1 or not lengths[0]:
+        raise ValueError(f"parts must be at least two of one length above 0, got lengths {lengths}")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     squares, total = [], [torch.zeros_like(parameter) for parameter in parameters]
     for part in parts:
@@ -115,7 +116,7 @@ def measure_noise(model: nn.Module, parts: Sequence[Any], loss: Callable[[nn.Mod
         squares.append(_square(gradients))
         torch._foreach_add_(total, gradients)
     model.zero_grad(set_to_none=True)
-    size = sizes.pop()
+    size = lengths[0]
     return noise_scale(sum(squares) / len(parts), _square(total) / len(parts) ** 2, small=size, big=size * len(parts))
 
 

@@ -107,9 +107,12 @@ def training_bytes(
         precision: How large the numbers are.
 
     Raises:
-        ValueError: there is no parameter.
+        ValueError: there is no parameter, or a size is no integer of at least 0.
     """
     listed = [tuple(shape) for shape in shapes]
+    for shape in listed:
+        for size in shape:
+            require_count("a size in shapes", size, least=0)
     parameters = sum(math.prod(shape) for shape in listed)
     if not parameters:
         raise ValueError("shapes must hold at least one parameter, got none")

@@ -52,7 +52,8 @@ def standard_scales(model: nn.Module, base: nn.Module) -> dict[str, TensorScale]
         base: The same model at the width where rates are searched for; itself, or a narrower one.
 
     Raises:
-        ValueError: the two have other parameters than each other, or one that grows has more than two axes.
+        ValueError: the two have other parameters than each other, one has more than two axes, or one is shared, as a
+            head tied to the embedding is: it would need two roles.
     """
     return {name: TensorScale(role, std, 1.0) for name, (role, std, _) in _roles(model, base).items()}
 
@@ -108,8 +109,13 @@ def coordinate_check(
 
     Returns:
         By name of the module. Where the scales are right it does not grow with the width, and does not vanish.
+
+    Raises:
+        ValueError: there is no batch; and as :func:`kb.training.train`.
     """
     batches = list(batches)
+    if not batches:
+        raise ValueError("batches must hold at least one batch, got none")
     before = _outputs(model, loss, batches[0])
     train(model, batches, loss, config, rates={name: scale.rate for name, scale in scales.items()})
     after = _outputs(model, loss, batches[0])
@@ -136,6 +142,9 @@ def _roles(model: nn.Module, base: nn.Module) -> dict[str, tuple[str, float, flo
     """Of each parameter its role, its standard start, and how many times as many inputs it has as the base's."""
     named, narrow = dict(model.named_parameters()), dict(base.named_parameters())
     _require_same(set(named), set(narrow), "model and base")
+    shared = [name for name, _ in model.named_parameters(remove_duplicate=False) if name not in named]
+    if shared:
+        raise ValueError(f"model must share no parameter, as each has one role; {', '.join(shared)} is another's too")
     embeddings = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
     found = {}
     for name, parameter in named.items():
