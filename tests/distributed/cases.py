@@ -187,6 +187,64 @@ def accumulated(stage: int) -> float:
     return max(float((a - b).abs().max()) for a, b in zip(*models, strict=True))
 
 
+class _PartlyUsed(nn.Module):
+    """A unit of which one parameter never gets a gradient, and one is ready before another is needed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.bias_alone = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.used(x)) + self.bias_alone.bias
+
+
+def partly_used(stage: int) -> tuple[float, int]:
+    """ZeRO over two passes a step with units that are used in part: difference from one process; bytes left over."""
+    torch.manual_seed(0)
+    model = nn.Sequential(_PartlyUsed(), _PartlyUsed()).double()
+    whole = copy.deepcopy(model)
+    zero = Zero(model, list(model), _sgd, stage, master_dtype=torch.float64)
+    optimizer, left = _sgd(list(whole.parameters())), 0
+    for step in range(2):
+        x = normal(4, 3, seed=step)
+        (whole(x).square().sum() / 2).backward()
+        for part in x.chunk(2):
+            mine = part[dist.get_rank() :: dist.get_world_size()]
+            (model(mine).square().sum() * dist.get_world_size() / 2).backward()
+            left = max(left, zero.held_bytes().gradients - sum(unit.master.nbytes for unit in zero.units))
+        zero.step()
+        optimizer.step()
+        optimizer.zero_grad()
+    with zero.whole():
+        pairs = zip(model.parameters(), whole.parameters(), strict=True)
+        return max(float((a - b).detach().abs().max()) for a, b in pairs), left
+
+
+def _sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+class _FailsBackwards(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        raise RuntimeError("out of memory, say")
+
+
+def after_a_failed_pass() -> tuple[str, float]:
+    """What a backward pass that fails midway on every rank says, and the gradient of the next pass."""
+    model = nn.Linear(2, 1, bias=False).double()
+    parallel = DataParallel(model)
+    x = torch.ones(1, 2, dtype=torch.float64).requires_grad_()
+    said = told(lambda: parallel(_FailsBackwards.apply(x)).sum().backward())
+    model.zero_grad()
+    parallel(torch.full((1, 2), float(dist.get_rank()), dtype=torch.float64)).sum().backward()
+    return said, float(model.weight.grad.sum())  # type: ignore[union-attr]
+
+
 def refused() -> dict[str, str]:
     """What is said to bad arguments, on every rank alike and before any exchange."""
     comm = Collectives()
@@ -202,6 +260,9 @@ def refused() -> dict[str, str]:
         "vocabulary": told(lambda: VocabParallelEmbedding(nn.Embedding(3, 2), comm)),
         "ids": told(lambda: VocabParallelEmbedding(nn.Embedding(4, 2), comm)(torch.tensor([4]))),
         "targets": told(lambda: vocab_parallel_cross_entropy(logits, targets, comm)),
+        "kind of targets": told(lambda: vocab_parallel_cross_entropy(logits, targets.int(), comm)),
+        "padding": told(lambda: VocabParallelEmbedding(nn.Embedding(4, 2, padding_idx=0), comm)),
+        "count": told(lambda: token_mean_loss(torch.ones(()), -3, comm)),
         "shapes": told(lambda: vocab_parallel_cross_entropy(logits, targets[:2], comm)),
         "stage": told(lambda: Zero(model, units_of(model), adam, 4)),
         "shared": told(lambda: Zero(tied, units_of(tied), adam, 1)),

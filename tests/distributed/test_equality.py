@@ -104,6 +104,19 @@ def test_gradients_of_two_passes_add_up(two: Ranks, stage: int) -> None:
     assert max(two.call(cases.accumulated, stage)) < WEIGHT
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_unit_may_be_used_in_part(two: Ranks, stage: int) -> None:
+    for difference, left in two.call(cases.partly_used, stage):
+        assert difference < WEIGHT
+        assert left <= 0 or stage < 2  # whole gradients do not outlive a pass
+
+
+def test_a_pass_after_one_that_failed_is_averaged(two: Ranks) -> None:
+    for said, gradient in two.call(cases.after_a_failed_pass):
+        assert said == "RuntimeError: out of memory, say"
+        assert gradient == 1.0  # two inputs of 0 on one rank, of 1 on the other
+
+
 @pytest.mark.parametrize("stage", [1, 3])
 def test_a_checkpoint_is_of_the_whole_model(two: Ranks, stage: int) -> None:
     assert two.call(cases.checkpoint, stage) == [(stage == 3, 0.0)] * 2

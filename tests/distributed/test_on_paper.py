@@ -40,6 +40,8 @@ def test_a_ring_adds_up(vectors: list[list[float]]) -> None:
 def test_bad_rings() -> None:
     with pytest.raises(ValueError, match="rank must be one of 0 to 1, got 2"):
         ring_steps(2, 2)
+    with pytest.raises(ValueError, match="vectors must be of one rank at least"):
+        ring_on_paper([])
     with pytest.raises(ValueError, match="each of 2 ranks must have 2 numbers"):
         ring_on_paper([[1.0], [2.0]])
 
@@ -81,6 +83,12 @@ def test_bad_numbers(arguments: tuple[float, int, int], message: str) -> None:
     for function in (zero_bytes, zero_traffic):
         with pytest.raises(ValueError, match=message):
             function(*arguments)
+
+
+@pytest.mark.parametrize("sizes", [{"weight": -2}, {"gradient": "2"}, {"optimizer": float("nan")}])
+def test_bad_sizes_of_a_number(sizes: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(sizes))} must be a number of bytes that is not negative"):
+        zero_bytes(7, 4, 1, **sizes)
 
 
 def test_bad_activations() -> None:

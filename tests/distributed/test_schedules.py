@@ -73,6 +73,11 @@ def test_bad_costs(costs: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("arguments", [(0, 1), (1, 0), (2.0, 1)])
 def test_bad_sizes(arguments: tuple[int, int]) -> None:
-    for make in (gpipe, one_forward_one_backward):
+    for make in (gpipe, one_forward_one_backward, predicted_bubble):
         with pytest.raises(ValueError, match=re.escape("must be an integer of at least 1")):
             make(*arguments)
+
+
+def test_nothing_has_no_bubble() -> None:
+    with pytest.raises(ValueError, match="spans must have an action"):
+        bubble_fraction([])

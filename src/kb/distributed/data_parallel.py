@@ -47,9 +47,10 @@ def token_mean_loss(loss_sum: Tensor, tokens: int, comm: Collectives) -> Tensor:
 
     Raises:
         LostRankError: a rank died, or did not answer within the timeout of its group.
-        ValueError: no rank has a token.
+        ValueError: no rank has a token, or ``tokens`` is not a count.
     """
-    count = torch.tensor(float(tokens), dtype=torch.float64)
+    require_count("tokens", tokens, least=0)
+    count = torch.tensor(float(tokens), dtype=torch.float64, device=loss_sum.device)
     comm.all_reduce(count)
     if not count:
         raise ValueError("tokens must be positive on some rank, got 0 on all")
@@ -116,6 +117,7 @@ class DataParallel(nn.Module):
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """What the model gives."""
+        self.armed = False  # a pass that failed midway has left it set: the next one would not be averaged
         return self.module(*inputs, **named)
 
     @contextmanager

@@ -59,9 +59,11 @@ def ring_on_paper(vectors_RN: list[list[float]]) -> list[list[list[float]]]:
         [1 + 2 (R - 1), R, R]: after which step, on which rank, which number.
 
     Raises:
-        ValueError: there are not as many numbers in each vector as there are ranks.
+        ValueError: there is no rank, or there are not as many numbers in each vector as there are ranks.
     """
     R = len(vectors_RN)
+    if not R:
+        raise ValueError("vectors must be of one rank at least, got none")
     if any(len(vector) != R for vector in vectors_RN):
         raise ValueError(f"each of {R} ranks must have {R} numbers, got {[len(vector) for vector in vectors_RN]}")
     held = [list(vector) for vector in vectors_RN]
@@ -77,6 +79,7 @@ def ring_on_paper(vectors_RN: list[list[float]]) -> list[list[list[float]]]:
     return history
 
 
+@torch.no_grad()
 def ring_all_reduce(x: Tensor, group: dist.ProcessGroup | None = None, *, comm: Collectives | None = None) -> Tensor:
     """The sum of x over all ranks, with nothing but messages to the next rank.
 
@@ -88,7 +91,7 @@ def ring_all_reduce(x: Tensor, group: dist.ProcessGroup | None = None, *, comm: 
         comm: Counts the bytes that are sent; it must be of this group.
 
     Returns:
-        A new tensor of the shape of x.
+        A new tensor of the shape of x, which autograd knows nothing of.
 
     Raises:
         LostRankError: a rank died, or did not answer within the timeout of its group.

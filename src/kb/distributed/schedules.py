@@ -125,14 +125,26 @@ def timeline(schedule: Schedule, costs: Mapping[str, float] | None = None) -> li
 
 
 def bubble_fraction(spans: Sequence[Span]) -> float:
-    """The share of all stages' time, from the first start to the last end, in which they do nothing."""
+    """The share of all stages' time, from the first start to the last end, in which they do nothing.
+
+    Raises:
+        ValueError: there is no span.
+    """
+    if not spans:
+        raise ValueError("spans must have an action of some stage, got none")
     stages = 1 + max(span.stage for span in spans)
     whole = stages * (max(span.end for span in spans) - min(span.start for span in spans))
     return 1 - sum(span.end - span.start for span in spans) / whole
 
 
 def predicted_bubble(stages: int, micro_batches: int) -> float:
-    """(p - 1) / (m + p - 1), of GPipe and of 1F1B, where all stages are equally slow."""
+    """(p - 1) / (m + p - 1), of GPipe and of 1F1B, where all stages are equally slow.
+
+    Raises:
+        ValueError: a number is not a positive integer.
+    """
+    require_count("stages", stages)
+    require_count("micro_batches", micro_batches)
     return (stages - 1) / (micro_batches + stages - 1)
 
 

@@ -27,11 +27,14 @@ class VocabParallelEmbedding(nn.Module):
         comm: Of the ranks.
 
     Raises:
-        ValueError: the ranks do not divide the vocabulary: pad it.
+        ValueError: the ranks do not divide the vocabulary: pad it; or the embedding has a row for padding, a largest
+            norm, or gradients scaled by frequency, which the share would not have.
     """
 
     def __init__(self, whole: nn.Embedding, comm: Collectives) -> None:
         super().__init__()
+        if whole.padding_idx is not None or whole.max_norm is not None or whole.scale_grad_by_freq:
+            raise ValueError("whole must be without padding_idx, max_norm and scale_grad_by_freq")
         self.vocabulary = whole.num_embeddings
         self.mine, self.comm = share_of("tokens of the vocabulary", self.vocabulary, comm), comm
         self.weight = nn.Parameter(whole.weight.detach()[self.mine].clone())
@@ -83,7 +86,7 @@ def vocab_parallel_cross_entropy(logits_NW: Tensor, targets_N: Tensor, comm: Col
 
     Args:
         logits_NW: This rank's V / R columns.
-        targets_N: Ids in the whole vocabulary, equal on all ranks.
+        targets_N: Ids (int64) in the whole vocabulary, equal on all ranks.
         comm: Of the ranks.
 
     Returns:
@@ -91,8 +94,10 @@ def vocab_parallel_cross_entropy(logits_NW: Tensor, targets_N: Tensor, comm: Col
 
     Raises:
         LostRankError: a rank died, or did not answer within the timeout of its group.
-        ValueError: the shapes do not fit, or a target is outside the vocabulary.
+        ValueError: the shapes do not fit, or a target is no int64 or outside the vocabulary.
     """
+    if targets_N.dtype != torch.int64:
+        raise ValueError(f"targets must be int64, got {targets_N.dtype}")
     if logits_NW.ndim != 2 or targets_N.shape != logits_NW.shape[:1]:
         raise ValueError(
             f"wanted logits [N, V / R] and targets [N], got {tuple(logits_NW.shape)}, {tuple(targets_N.shape)}"

@@ -23,6 +23,7 @@ from functools import partial
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd import Variable
 
 from kb.arguments import is_integer, is_number
 from kb.distributed.collectives import Collectives
@@ -79,7 +80,7 @@ class Zero:
         if not is_integer(stage) or not 0 <= stage <= 3:
             raise ValueError(f"stage must be 0, 1, 2 or 3, got {stage!r}")
         _check_units(model, units)
-        self.stage, self.comm = stage, Collectives(group)
+        self.stage, self.comm, self.armed = stage, Collectives(group), False
         self.units = [FlatUnit(module, self.comm, stage > 0, master_dtype) for module in units]
         self.optimizer = make_optimizer([unit.master for unit in self.units])
         for module, unit in zip(units, self.units, strict=True):
@@ -106,6 +107,7 @@ class Zero:
         """
         if max_norm is not None and not (is_number(max_norm) and max_norm > 0):
             raise ValueError(f"max_norm must be a positive number, got {max_norm!r}")
+        self.armed = False
         for unit in self.units:
             if self.stage < 2 or unit.arrived:
                 unit.reduce()
@@ -143,10 +145,22 @@ class Zero:
 
     def _ready(self, unit: FlatUnit, parameter: nn.Parameter) -> None:
         """A parameter has its gradient; with the last one of its unit they leave, and so do weights in stage 3."""
+        if not self.armed:  # the first gradient of this pass
+            self.armed = True
+            finish: Callable[[], None] = self._finish
+            Variable._execution_engine.queue_callback(finish)  # when the pass is over
         unit.arrived += 1
         if unit.arrived == len(unit.parameters):
             unit.reduce()
             unit.free()
+
+    def _finish(self) -> None:
+        """Nothing waits longer than a pass: a unit of which a parameter was not used leaves now."""
+        self.armed = False
+        for unit in self.units:
+            if unit.arrived:
+                unit.reduce()
+                unit.free()
 
     def _after_forward(self, unit: FlatUnit, module: nn.Module, inputs: object, out: object) -> None:
         unit.free()

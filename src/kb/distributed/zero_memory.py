@@ -47,6 +47,9 @@ def zero_bytes(
         ValueError: a number is out of its range.
     """
     _check(parameters, ranks, stage)
+    for name, size in {"weight": weight, "gradient": gradient, "optimizer": optimizer}.items():
+        if not is_number(size) or size < 0:
+            raise ValueError(f"{name} must be a number of bytes that is not negative, got {size!r}")
     return StateBytes(
         weight * parameters / (ranks if stage >= 3 else 1),
         gradient * parameters / (ranks if stage >= 2 else 1),
