@@ -181,6 +181,20 @@ def test_an_infinite_ratio_at_padding_leaves_gradients_finite() -> None:
     assert new.grad.tolist() == [[-1.0, 0.0]]
 
 
+@pytest.mark.parametrize("clip", [0.2, None])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_is_no_number_at_padding_leaves_the_value_gradient_alone(clip: float | None, place: int) -> None:
+    three = [SEEN.clone(), VALUES.clone(), RETURNS.clone()]
+    three[place][1, 3] = math.nan
+    three[0].requires_grad_()
+    found = value_loss(*three, MASK, clip=clip)
+    found.loss.backward()
+    torch.testing.assert_close(found.loss.detach(), value_loss(SEEN, VALUES, RETURNS, MASK, clip=clip).loss)
+    assert three[0].grad is not None
+    assert bool(three[0].grad.isfinite().all())
+    assert float(three[0].grad[1, 3]) == 0
+
+
 def test_the_plain_square_and_the_mixture() -> None:
     plain = value_loss(SEEN, VALUES, RETURNS, MASK, clip=None)
     torch.testing.assert_close(plain.loss, ((SEEN - RETURNS) ** 2)[MASK].mean() / 2)
@@ -193,7 +207,9 @@ def test_bad_input_is_named() -> None:
         (lambda: gae(REWARDS, VALUES, hole), "one run"),
         (lambda: gae(REWARDS, VALUES[:1], MASK), "one shape"),
         (lambda: gae(REWARDS, VALUES, MASK, decay=1.5), "decay"),
+        (lambda: gae(REWARDS[0], VALUES[0], MASK[0]), r"\[B, S\]"),
         (lambda: gae_loop([1.0], []), "as many"),
+        (lambda: gae_loop([], []), "at least one"),
         (lambda: token_rewards(REWARDS[0], OLD, NEW, MASK, beta=0.1), "scores"),
         (lambda: token_rewards(REWARDS[:, 0], OLD, NEW, MASK, beta=math.inf), "beta"),
         (lambda: kl_estimate(OLD, NEW, "k4"), "kind"),

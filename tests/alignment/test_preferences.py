@@ -102,6 +102,8 @@ def test_group_advantages_by_hand() -> None:
     assert plain.tolist() == [[0.5, -0.5, -0.5, 0.5], [0.0] * 4]
     assert scaled[0].tolist() == pytest.approx([0.5 / (math.sqrt(1 / 3) + 1e-4) * sign for sign in (1, -1, -1, 1)])
     assert scaled[1].tolist() == [0.0] * 4
+    for kind in (torch.bool, torch.int64):  # what a verifier says
+        assert torch.equal(group_advantages(rewards.to(kind)), scaled)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +212,7 @@ def test_bad_input_is_named() -> None:
         (lambda: best_of_n_kl(0), "n must"),
         (lambda: best_of_n_mean(torch.zeros(3), torch.zeros(3), 4), "at most"),
         (lambda: best_of_n_mean(torch.zeros(3), torch.zeros(2), 1), "proxy"),
+        (lambda: best_of_n_mean(double(0.0, math.nan), torch.zeros(2), 1), "NaN"),
     ):
         with pytest.raises(ValueError, match=told):
             wrong()

@@ -36,11 +36,13 @@ def gae(
 
     Raises:
         TypeError: the mask is not boolean.
-        ValueError: shapes differ, the places of a row are not one run, or a factor is not from 0 to 1.
+        ValueError: shapes differ or are no [B, S], the places of a row are not one run, or a factor is not from 0 to 1.
     """
     require_same_shape(rewards=rewards_BS, values=values_BS)
+    if rewards_BS.dim() != 2:
+        raise ValueError(f"rewards must be [B, S], got {tuple(rewards_BS.shape)}")
     require_mask("mask", mask_BS, rewards_BS)
-    _require_factors(discount, decay)
+    require_factors(discount, decay)
     if bool((mask_BS.int().diff(dim=1, prepend=torch.zeros_like(mask_BS[:, :1]).int()) > 0).sum(1).gt(1).any()):
         raise ValueError("mask: the choices of a response must be one run of true places")
     values_BS = torch.where(mask_BS, values_BS, 0.0).detach()
@@ -59,9 +61,9 @@ def gae_loop(
     rewards: Sequence[float], values: Sequence[float], *, discount: float = 1.0, decay: float = 0.95
 ) -> tuple[list[float], list[float]]:
     """The same for one response without padding, backwards in Python's floats: A_t = delta_t + gamma lambda A_(t+1)."""
-    _require_factors(discount, decay)
+    require_factors(discount, decay)
     if len(rewards) != len(values) or not rewards:
-        raise ValueError(f"wanted as many rewards as values, got {len(rewards)} and {len(values)}")
+        raise ValueError(f"wanted at least one reward and as many values, got {len(rewards)} and {len(values)}")
     advantages = [0.0] * len(rewards)
     running = 0.0
     for t in reversed(range(len(rewards))):
@@ -72,7 +74,12 @@ def gae_loop(
     return advantages, [advantage + value for advantage, value in zip(advantages, values, strict=True)]
 
 
-def _require_factors(discount: float, decay: float) -> None:
+def require_factors(discount: float, decay: float) -> None:
+    """Refuse a discount or a decay that is not from 0 to 1.
+
+    Raises:
+        ValueError: one of them is not.
+    """
     for name, value in (("discount", discount), ("decay", decay)):
         if not is_number(value) or not 0 <= value <= 1:
             raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")

@@ -40,11 +40,13 @@ def best_of_n_mean(proxy_N: Tensor, gold_N: Tensor, n: int) -> float:
         n: At most N.
 
     Raises:
-        ValueError: the shapes differ, or n is not from 1 to N.
+        ValueError: the shapes differ, the proxy is no number somewhere, or n is not from 1 to N.
     """
     require_count("n", n)
     if proxy_N.dim() != 1 or proxy_N.shape != gold_N.shape:
         raise ValueError(f"wanted proxy and gold [N], got {tuple(proxy_N.shape)} and {tuple(gold_N.shape)}")
+    if bool(proxy_N.isnan().any()):
+        raise ValueError("proxy is NaN somewhere: there is no best")
     N = len(proxy_N)
     if n > N:
         raise ValueError(f"n must be at most the {N} samples, got {n}")

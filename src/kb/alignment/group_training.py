@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kb.alignment.grpo import group_advantages, grpo_loss
+from kb.alignment.grpo import AVERAGES, group_advantages, grpo_loss
 from kb.alignment.ppo import DrawPrompts, Iteration, Score
 from kb.alignment.rollouts import response_log_probs, rollout
 from kb.alignment.sequences import choices, masked_mean, masked_sums
@@ -62,6 +62,10 @@ class GRPOConfig:
         require_count("end_id", self.end_id, least=0)
         if not is_number(self.beta) or self.beta < 0:
             raise ValueError(f"beta must be a number of at least 0, got {self.beta!r}")
+        if not is_number(self.learning_rate) or self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be a number above 0, got {self.learning_rate!r}")
+        if self.average not in AVERAGES:
+            raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {self.average!r}")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ LEVELS = ("token", "sequence")
 def group_advantages(rewards_PG: Tensor, *, scale: bool = True, eps: float = 1e-4) -> Tensor:
     """Rewards less the mean of their group, divided by its standard deviation + ``eps`` where ``scale`` is on.
 
-    The standard deviation has Bessel's correction, as in trl; the paper does not say. A group of equal rewards gets 0:
+    Rewards may be bool or integers, as a verifier gives them; they come back as floats. The standard deviation has
+    Bessel's correction, as in trl; the paper does not say. A group of equal rewards gets 0:
     nothing is learnt from a prompt that all responses solve, or none.
 
     Raises:
@@ -35,6 +36,8 @@ def group_advantages(rewards_PG: Tensor, *, scale: bool = True, eps: float = 1e-
         raise ValueError(f"rewards must be [P, G] with at least two responses each, got {tuple(rewards_PG.shape)}")
     if not is_number(eps) or eps <= 0:
         raise ValueError(f"eps must be a number above 0, got {eps!r}")
+    if not rewards_PG.is_floating_point():
+        rewards_PG = rewards_PG.float()
     centred_PG = rewards_PG - rewards_PG.mean(1, keepdim=True)
     return centred_PG / (rewards_PG.std(1, keepdim=True) + eps) if scale else centred_PG
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kb.alignment.advantages import gae
+from kb.alignment.advantages import gae, require_factors
 from kb.alignment.ppo_losses import policy_loss, value_loss
 from kb.alignment.reward_model import ScalarModel
 from kb.alignment.rewards import token_rewards
@@ -71,6 +71,10 @@ class PPOConfig:
         for name in ("beta", "value_weight"):
             if not is_number(getattr(self, name)) or getattr(self, name) < 0:
                 raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)!r}")
+        for name in ("learning_rate", "clip"):
+            if not is_number(getattr(self, name)) or getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be a number above 0, got {getattr(self, name)!r}")
+        require_factors(self.discount, self.decay)
         if self.batch % self.minibatches:
             raise ValueError(f"batch {self.batch} is not a multiple of minibatches {self.minibatches}")
 

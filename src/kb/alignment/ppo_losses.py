@@ -102,13 +102,16 @@ def value_loss(
     require_mask("mask", mask_BS, values_BS)
     if clip is not None:
         _require_clip(clip)
-    plain_BS = (values_BS - returns_BS.detach()) ** 2
+    # Masked before the square, as above: what is no number at a padded place would make the gradient NaN.
+    values_BS = torch.where(mask_BS, values_BS, 0.0)
+    returns_BS = torch.where(mask_BS, returns_BS, 0.0).detach()
+    plain_BS = (values_BS - returns_BS) ** 2
     zero = plain_BS.new_zeros(())
     if clip is None:
         return ClippedLoss(masked_mean(plain_BS, mask_BS) / 2, zero, zero)
-    old_BS = old_values_BS.detach()
+    old_BS = torch.where(mask_BS, old_values_BS, 0.0).detach()
     limited_BS = old_BS + (values_BS - old_BS).clamp(-clip, clip)
-    clipped_BS = (limited_BS - returns_BS.detach()) ** 2
+    clipped_BS = (limited_BS - returns_BS) ** 2
     with torch.no_grad():
         share = masked_mean((clipped_BS > plain_BS).to(plain_BS.dtype), mask_BS)
     return ClippedLoss(masked_mean(torch.maximum(plain_BS, clipped_BS), mask_BS) / 2, share, zero)
