@@ -41,7 +41,7 @@ class Setting:
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    exponents: tuple[int, ...] = (-11, -10, -9, -8, -7, -6, -5)
+    exponents: tuple[int, ...] = (-10, -9, -8, -7, -6, -5, -4, -3)
     layers: int = 2
     head: int = 16
     length: int = 32
