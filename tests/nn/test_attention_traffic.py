@@ -71,6 +71,8 @@ def test_bad_input_is_refused() -> None:
     x = torch.zeros(3, 2)
     with pytest.raises(ValueError, match="three"):
         simulate_tiled(x, x, x[:2], 100)
+    with pytest.raises(TypeError, match="floating"):
+        simulate_tiled(x.long(), x, x, 100)
     with pytest.raises(ValueError, match="outer"):
         simulate_tiled(x, x, x, 100, outer="rows")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="outer"):

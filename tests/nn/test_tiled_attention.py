@@ -124,6 +124,11 @@ def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
     assert all(g.dtype == dtype for g in torch.autograd.grad(out.sum(), qkv))
 
 
+def test_no_sequence_has_no_output() -> None:
+    empty = torch.zeros(0, 3, 2, 4)
+    assert tiled_attention(empty, empty, empty, lengths_B=torch.zeros(0, dtype=torch.int64)).shape == empty.shape
+
+
 def test_a_second_derivative_is_refused() -> None:
     qkv = draw(0, (1, 2, 1, 2), (1, 2, 1, 2), (1, 2, 1, 2))
     upstream = torch.ones(1, 2, 1, 2, dtype=torch.float64, requires_grad=True)
@@ -141,7 +146,9 @@ def test_a_second_derivative_is_refused() -> None:
         ({"q_BTNH": torch.zeros(1, 3, 2, 5)}, ValueError, "head width"),
         ({"v_BSGH": torch.zeros(1, 5, 2, 4).double()}, TypeError, "one floating dtype"),
         ({"lengths_B": torch.tensor([1.0])}, TypeError, "lengths_B must be int64"),
+        ({"lengths_B": [3]}, TypeError, "lengths_B must be int64, got <class 'list'>"),
         ({"lengths_B": torch.tensor([6])}, ValueError, "0 to 5"),
+        ({"lengths_B": torch.tensor([-1])}, ValueError, "0 to 5"),
         ({"lengths_B": torch.tensor([1, 2])}, ValueError, r"\[1\]"),
         ({"query_tile": 0}, ValueError, "query_tile"),
         ({"key_tile": 1.5}, ValueError, "key_tile"),

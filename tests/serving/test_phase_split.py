@@ -61,6 +61,12 @@ def test_one_answer_of_one_token() -> None:
     assert simulate_shared([Arrival(2, 3, 1)], STEP) == [line]
 
 
+def test_arrivals_may_be_walked_over_once() -> None:
+    arrivals = [Arrival(0, 3, 2), Arrival(1, 2, 2)]
+    assert simulate_split(iter(arrivals), STEP, STEP) == simulate_split(arrivals, STEP, STEP)  # type: ignore[arg-type]
+    assert simulate_shared(iter(arrivals), STEP) == simulate_shared(arrivals, STEP)  # type: ignore[arg-type]
+
+
 def test_goodput_wants_both_promises() -> None:
     lines = [Timeline(0, (1.0, 2.0)), Timeline(0, (3.0, 4.0)), Timeline(0, (1.0, 5.0))]
     assert goodput(lines, ttft=2, tpot=2) == pytest.approx(1 / 3)

@@ -133,8 +133,11 @@ def simulate_tiled(
     """Attention of one head through a fast memory of so many numbers: output [N, d], and what was moved.
 
     Raises:
+        TypeError: not of a floating dtype.
         ValueError: not three [N, d] alike, tiles of one row do not fit, or there is no such order.
     """
+    if not all(x.is_floating_point() for x in (q_Nd, k_Nd, v_Nd)):
+        raise TypeError(f"wanted floating numbers, got {[x.dtype for x in (q_Nd, k_Nd, v_Nd)]}")
     if q_Nd.dim() != 2 or not q_Nd.shape == k_Nd.shape == v_Nd.shape:
         raise ValueError(f"wanted three [N, d], got {[tuple(x.shape) for x in (q_Nd, k_Nd, v_Nd)]}")
     tile, chip = largest_tile(memory, q_Nd.shape[1]), FastMemory(memory)

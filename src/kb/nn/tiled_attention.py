@@ -212,9 +212,9 @@ def _check(
     if len(dtypes) > 1 or not q_BTNH.is_floating_point():
         raise TypeError(f"q, k and v must be of one floating dtype, got {', '.join(sorted(map(str, dtypes)))}")
     if lengths_B is not None:
-        if lengths_B.dtype != torch.int64:
-            raise TypeError(f"lengths_B must be int64, got {lengths_B.dtype}")
-        if lengths_B.shape != (B,) or not 0 <= int(lengths_B.min()) <= int(lengths_B.max()) <= S:
+        if not isinstance(lengths_B, Tensor) or lengths_B.dtype != torch.int64:
+            raise TypeError(f"lengths_B must be int64, got {getattr(lengths_B, 'dtype', type(lengths_B))}")
+        if lengths_B.shape != (B,) or bool(((lengths_B < 0) | (lengths_B > S)).any()):
             raise ValueError(f"lengths_B must be [{B}] of 0 to {S}, got {lengths_B.tolist()}")
     require_count("query_tile", query_tile)
     require_count("key_tile", key_tile)

@@ -95,7 +95,7 @@ def simulate_shared(arrivals: Sequence[Arrival], step: StepTime, *, budget: int 
     Raises:
         ValueError: no arrivals, not in order, or a budget that is no positive integer.
     """
-    _check(arrivals)
+    arrivals = _checked(arrivals)
     if budget is not None:
         require_count("budget", budget)
     waiting = deque(_Request(i, arrival) for i, arrival in enumerate(arrivals))
@@ -146,7 +146,7 @@ def simulate_split(
     Raises:
         ValueError: no arrivals, not in order, or a negative transfer.
     """
-    _check(arrivals)
+    arrivals = _checked(arrivals)
     if not is_number(transfer_per_token) or transfer_per_token < 0:
         raise ValueError(f"transfer_per_token must be a number of seconds, at least 0, got {transfer_per_token!r}")
     requests = [_Request(i, arrival) for i, arrival in enumerate(arrivals)]
@@ -186,8 +186,10 @@ def goodput(timelines: Sequence[Timeline], *, ttft: float, tpot: float) -> float
     return sum(one.ttft <= ttft and one.tpot <= tpot for one in timelines) / len(timelines)
 
 
-def _check(arrivals: Sequence[Arrival]) -> None:
+def _checked(arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+    arrivals = list(arrivals)  # what can be walked over once alone would be empty after the check
     if not arrivals:
         raise ValueError("arrivals must hold at least one request")
     if any(b.at < a.at for a, b in pairwise(arrivals)):
         raise ValueError("arrivals must be in order of time")
+    return arrivals

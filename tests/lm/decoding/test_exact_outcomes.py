@@ -90,3 +90,9 @@ def test_a_length_must_be_positive() -> None:
     p = torch.ones(2, 2) / 2
     with pytest.raises(ValueError, match="length"):
         text_distribution(pass_outcomes(p, p, 0, 1), p, 0)
+
+
+@pytest.mark.parametrize("text", [(), (0, 2), (-1,)])
+def test_an_outcome_must_be_of_the_table(text: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="outcomes must be of one token or more, each 0 to 1"):
+        text_distribution({text: 1.0}, torch.ones(2, 2) / 2, 2)

@@ -217,8 +217,10 @@ def test_bad_input_is_refused(tiny: Any) -> None:
             call()
     with pytest.raises(ValueError, match="max_ngram"):
         PromptLookup(4, 0)
-    with pytest.raises(ValueError, match="below vocab_size 2, got 3"):
+    with pytest.raises(ValueError, match=r"0 to 1 \(vocab_size\), got \[3, 1\]"):
         PromptLookup(2).propose(torch.tensor([1, 3, 1]), 2, None)
+    with pytest.raises(ValueError, match="0 to 1"):
+        PromptLookup(2).propose(torch.tensor([1, -1, 1]), 2, None)
 
 
 def test_bad_distributions_and_drafts_are_refused() -> None:

@@ -67,10 +67,13 @@ def text_distribution(outcomes: Outcomes, p_VV: Tensor, length: int) -> Outcomes
     """Distribution of the first ``length`` tokens if the target alone goes on where the pass stopped.
 
     Raises:
-        ValueError: ``length`` is no positive integer, or the table is none.
+        ValueError: ``length`` is no positive integer, the table is none, or an outcome is empty or outside it.
     """
     require_count("length", length)
     p_VV = _table("p_VV", p_VV)
+    for text in outcomes:
+        if not text or not all(0 <= token < len(p_VV) for token in text):
+            raise ValueError(f"outcomes must be of one token or more, each 0 to {len(p_VV) - 1}, got {text}")
     texts: Outcomes = defaultdict(float)
     waiting = list(outcomes.items())
     while waiting:
