@@ -37,6 +37,7 @@ def test_a_rank_that_stands_still_is_waited_for_no_longer_than_the_timeout(way: 
 
 def test_a_call_after_a_rank_is_gone_says_so() -> None:
     with Ranks(2, timeout=20, patience=20) as ranks:
+        assert ranks.call(divmod, 7, 2) == [(3, 1)] * 2
         ranks.processes[1].kill()
         ranks.processes[1].join()
         with pytest.raises(RankError, match="rank 1: the process is gone"):
