@@ -21,3 +21,7 @@ def test_capitals_are_sorted_by_population() -> None:
     assert known["France"] == "Paris"
     assert known["Kenya"] == "Nairobi"
     assert facts[0].question == f"What is the capital of {facts[0].country}?"
+    golds = {fact.country: fact.golds for fact in facts}
+    assert golds["France"] == ("Paris",)
+    assert golds["Colombia"] == ("Bogotá", "Bogota")
+    assert golds["Burundi"] == ("Bujumbura", "Gitega")

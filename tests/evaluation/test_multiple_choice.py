@@ -1,5 +1,7 @@
 """Multiple choice: batched likelihoods equal the loop's, rules by hand, cuts as lm-eval's."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,14 @@ def test_rules_by_hand() -> None:
         found.pick("length")
     with pytest.raises(ValueError, match="unconditional"):
         ScoredChoices(("a", "b"), (-1.0, -2.0), (1, 1)).pick("unconditional")
+    for values in (
+        (("a", ""), (-1.0, -2.0), (1, 1)),
+        (("a", "b"), (-1.0,), (1, 1)),
+        (("a", "b"), (-1.0, math.nan), (1, 1)),
+        (("a", "b"), (-1.0, -2.0), (1, 0)),
+    ):
+        with pytest.raises(ValueError, match=r"choices|log_likelihoods|tokens"):
+            ScoredChoices(*values)
 
 
 def test_rules_equal_the_lines_of_lm_eval() -> None:

@@ -82,7 +82,25 @@ def test_the_same_nats_over_fewer_tokens_are_a_higher_perplexity_and_the_same_bi
     assert coarse.bits_per_byte == fine.bits_per_byte == pytest.approx(100 / math.log(2) / 200)
 
 
+@pytest.mark.parametrize(("first", "counted"), [("<s>", 5), ("\ufffd", 4), ("n", 4)])
+def test_the_bytes_of_the_first_token_are_those_that_stand_in_the_text(first: str, counted: int) -> None:
+    """A token that begins every text has none there, and a part of a character, which decodes to U+FFFD, has one."""
+
+    class Stub:
+        def encode(self, text: str) -> list[int]:
+            return [0, 1, 2]
+
+        def decode(self, ids: list[int]) -> str:
+            return first
+
+    found = perplexity(lambda ids: torch.zeros(*ids.shape, 4), Stub(), "n\u00efce", context=4, stride=2)
+    assert found.bytes == counted
+
+
 def test_bad_input() -> None:
+    for numbers in ((math.nan, 1, 1), (-1.0, 1, 1), (1.0, 0, 1), (1.0, 1, 0)):
+        with pytest.raises(ValueError, match=r"nats|tokens|bytes"):
+            Perplexity(*numbers)
     for tokens in (torch.tensor([1]), torch.zeros(3), torch.zeros(1, 3, dtype=torch.long), [1, 2]):
         with pytest.raises(ValueError, match="tokens_T"):
             token_log_likelihoods(lambda ids: torch.zeros(*ids.shape, 4), tokens, context=4, stride=2)  # type: ignore[arg-type]

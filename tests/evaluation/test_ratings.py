@@ -23,6 +23,8 @@ def test_two_models_by_hand() -> None:
     points = bradley_terry(games, 2).points_M
     assert points[0] - points[1] == pytest.approx(SCALE * np.log(3))
     assert win_chance(400) == pytest.approx(10 / 11)
+    assert win_chance(-400) == pytest.approx(1 / 11)
+    assert (win_chance(-1e6), win_chance(1e6)) == (0, 1)
     # Fisher's information of four games at p = 3/4 is 4 * 3/16; the sandwich agrees where the model fits exactly.
     assert bradley_terry(games, 2).difference_error(0, 1) == pytest.approx(SCALE / np.sqrt(0.75))
 

@@ -84,6 +84,10 @@ def test_calibration_by_hand() -> None:
 def test_abstaining_by_hand() -> None:
     found = risk_coverage([0.2, 0.9, 0.6, 0.4], [False, True, True, False])
     assert found.tolist() == [[0.25, 0.0], [0.5, 0.0], [0.75, pytest.approx(1 / 3)], [1.0, 0.5]]
+    # Two of three at 0.9 are right: whatever their order, each is a third of a wrong answer.
+    for correct in ([True, True, False, False], [False, True, True, False]):
+        tied = risk_coverage([0.9, 0.9, 0.9, 0.1], correct)
+        assert tied[:, 1] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1 / 2])
 
 
 def test_bad_input() -> None:
@@ -101,5 +105,7 @@ def test_bad_input() -> None:
         reliability([1.5], [True])
     with pytest.raises(ValueError, match="confidences"):
         risk_coverage([0.5], [])
+    with pytest.raises(ValueError, match="confidences"):
+        risk_coverage([math.nan, 0.5], [True, False])
     with pytest.raises(ValueError, match="bins"):
         reliability([0.5], [True], bins=0)

@@ -106,15 +106,21 @@ def calibration_error(confidences: Sequence[float], correct: Sequence[bool], *, 
 def risk_coverage(confidences: Sequence[float], correct: Sequence[bool]) -> NDArray[np.float64]:
     """What is left wrong when only the surest are answered, [N, 2]: coverage and share of wrong answers, from 1/N on.
 
-    Items of equal confidence keep their order, so that ties are broken by whatever came first.
+    No threshold can part items of equal confidence: each of them counts as wrong by their common share.
 
     Raises:
-        ValueError: the lengths differ, or there is no item.
+        ValueError: the lengths differ, there is no item, or a confidence is no number.
     """
     if not len(confidences) or len(confidences) != len(correct):
         raise ValueError(f"confidences and correct must be as many, got {len(confidences)} and {len(correct)}")
-    order_N = np.argsort(-np.asarray(confidences, dtype=np.float64), kind="stable")
-    wrong_N = ~np.asarray(correct, dtype=bool)[order_N]
+    confidence_N = np.asarray(confidences, dtype=np.float64)
+    if np.isnan(confidence_N).any():
+        raise ValueError("confidences must be numbers")
+    # Levels from the surest down.
+    _, level_N, members = np.unique(-confidence_N, return_inverse=True, return_counts=True)
+    wrong = np.bincount(level_N, weights=~np.asarray(correct, dtype=bool))
+    order_N = np.sort(level_N)
+    wrong_N = (wrong / members)[order_N]
     counts_N = np.arange(1, len(order_N) + 1)
     return np.stack([counts_N / len(order_N), wrong_N.cumsum() / counts_N], axis=1)
 

@@ -10,6 +10,7 @@ Sources: Hendrycks et al. 2021, MMLU; lm-eval 0.4.13, ``tasks/mmlu/flan_cot_fews
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from zipfile import ZipFile
 
@@ -20,6 +21,13 @@ _ITEM = re.compile(
     r"A: Let's think step by step\..*\((?:the )?(?P<gold>[A-D])\)\.?",
     re.DOTALL,
 )
+# Other right answers: seats that are shared, moved or spelt in another way. Gitega is Burundi's capital since 2019.
+_ALSO = {
+    "Bolivia": ("La Paz",),
+    "Burundi": ("Gitega",),
+    "South Africa": ("Cape Town", "Bloemfontein"),
+    "Ukraine": ("Kiev",),
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,12 @@ class CapitalFact:
     def question(self) -> str:
         """As it is asked."""
         return f"What is the capital of {self.country}?"
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """Every answer that is right: the capital, without its accents too, and what else counts."""
+        plain = "".join(c for c in unicodedata.normalize("NFKD", self.capital) if not unicodedata.combining(c))
+        return tuple(dict.fromkeys((self.capital, plain, *_ALSO.get(self.country, ()))))
 
 
 def mmlu_development(*, longest_question: int | None = None, longest_choice: int | None = None) -> list[ChoiceItem]:

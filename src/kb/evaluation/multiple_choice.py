@@ -33,12 +33,29 @@ class ScoredChoices:
         log_likelihoods: ln p of each after the question.
         tokens: Of each.
         unconditional: ln p of each after ``Answer:`` or the like, without the question; None where it was not asked.
+
+    Raises:
+        ValueError: there are no choices or an empty one, the lengths differ, ln p is no number, or a choice has no
+            token.
     """
 
     choices: tuple[str, ...]
     log_likelihoods: tuple[float, ...]
     tokens: tuple[int, ...]
     unconditional: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.choices or not all(self.choices):
+            raise ValueError(f"choices must be texts that are not empty, got {self.choices!r}")
+        for name in ("log_likelihoods", "tokens", "unconditional"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.choices):
+                raise ValueError(f"{name} must be as many as choices, {len(self.choices)}, got {len(values)}")
+        for name, values in (("log_likelihoods", self.log_likelihoods), ("unconditional", self.unconditional or ())):
+            if any(math.isnan(value) for value in values):
+                raise ValueError(f"{name} must be numbers, got {values!r}")
+        for place, count in enumerate(self.tokens):
+            require_count(f"tokens[{place}]", count)
 
     def scores(self, rule: str) -> list[float]:
         """One number for each choice, the largest is picked.

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kb.arguments import require_count
+from kb.arguments import is_number, require_count
 
 LanguageModel = Callable[[Tensor], Tensor]  # tokens [B, T] to logits [B, T, V]
 
@@ -46,11 +46,20 @@ class Perplexity:
         nats: Sum of -ln p over the predicted tokens.
         tokens: How many were predicted.
         bytes: Length of the predicted text in UTF-8.
+
+    Raises:
+        ValueError: the nats are no number of at least 0, or there is no token or byte.
     """
 
     nats: float
     tokens: int
     bytes: int
+
+    def __post_init__(self) -> None:
+        if not is_number(self.nats) or self.nats < 0:
+            raise ValueError(f"nats must be a number of at least 0, got {self.nats!r}")
+        require_count("tokens", self.tokens)
+        require_count("bytes", self.bytes)
 
     @property
     def loss(self) -> float:
@@ -135,7 +144,8 @@ def perplexity(model: LanguageModel, tokenizer: TextTokenizer, text: str, *, con
     """What a text costs, in tokens of its own tokenizer and in bytes.
 
     The first token is given and not predicted, so that its bytes are not counted either where the tokenizer can say
-    what they are: they are those of its decoded text.
+    what they are: those of its decoded text, where the text begins with it. A token that begins every text counts for
+    none, and one that holds a part of a character for one byte.
 
     Raises:
         ValueError: the text has fewer than two tokens, or :func:`windows` refuses the numbers.
@@ -144,9 +154,22 @@ def perplexity(model: LanguageModel, tokenizer: TextTokenizer, text: str, *, con
     if len(ids) < 2:
         raise ValueError(f"text must have at least two tokens, got {len(ids)}")
     log_p = token_log_likelihoods(model, torch.tensor(ids), context=context, stride=stride)
+    given = _bytes_of_first(tokenizer, ids, text)
+    return Perplexity(max(0.0, -float(log_p.double().sum())), len(ids) - 1, len(text.encode()) - given)
+
+
+def _bytes_of_first(tokenizer: TextTokenizer, ids: list[int], text: str) -> int:
+    """Bytes of the text that its first token stands for, as :func:`perplexity` says."""
     decode = getattr(tokenizer, "decode", None)
-    given = len(decode(ids[:1]).encode()) if decode is not None else 0
-    return Perplexity(-float(log_p.double().sum()), len(ids) - 1, len(text.encode()) - given)
+    if decode is None:
+        return 0
+    try:
+        first: str = decode(ids[:1])
+    except UnicodeDecodeError:
+        return 1
+    if text.startswith(first):
+        return len(first.encode())
+    return 1 if "\ufffd" in first else 0
 
 
 def _require_ids(tokens_T: Tensor) -> None:

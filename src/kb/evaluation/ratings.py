@@ -48,7 +48,8 @@ class Ratings:
 
 def win_chance(points: float) -> float:
     """Chance to win with so many points more than the other."""
-    return 1 / (1 + math.exp(-points / SCALE))
+    odds = math.exp(-abs(points) / SCALE)  # at most 1, so that nothing overflows
+    return (1 if points >= 0 else odds) / (1 + odds)
 
 
 def elo(games: Sequence[Game], models: int, *, k: float = 32.0, initial: float = 1000.0) -> NDArray[np.float64]:
