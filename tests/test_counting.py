@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kb.counting import Work, count, operators
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     m=st.integers(1, 9),
     k=st.integers(1, 9),

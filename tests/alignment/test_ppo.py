@@ -62,7 +62,7 @@ def test_advantages_equal_trl() -> None:
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_product_equals_the_loop(seed: int, discount: float, decay: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     rewards, values = (torch.randn(3, 7, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -150,7 +150,7 @@ def test_the_four_corners_of_the_clip() -> None:
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 0.5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_losses_equal_their_loops_with_gradient(seed: int, clip: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     first, second, third = (torch.randn(2, 5, generator=generator, dtype=torch.float64) for _ in range(3))

@@ -60,7 +60,7 @@ def test_dpo_and_ipo_equal_trl(loss, values, gradient) -> None:  # type: ignore[
 
 
 @given(st.integers(0, 10_000), st.floats(0.01, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_closed_form_is_the_gradient(seed: int, beta: float) -> None:
     numbers = 3 * torch.randn(4, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     better = numbers[0].clone().requires_grad_()
@@ -150,7 +150,7 @@ def test_grpo_and_its_followers_equal_trl(options, value, gradient) -> None:  # 
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_grpo_equals_the_loop_with_gradient(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     new, old, reference = (torch.randn(3, 5, generator=generator, dtype=torch.float64) for _ in range(3))
@@ -189,7 +189,7 @@ def test_the_kl_of_best_of_n_is_exact_where_all_responses_differ() -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 7), st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_best_of_n_equals_all_subsets(seed: int, n: int, ties: bool) -> None:
     proxy, gold = torch.randn(2, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     proxy = proxy.round() if ties else proxy

@@ -90,7 +90,7 @@ def test_whitening_without_the_mean_equals_trl_0_11_4() -> None:
 
 
 @given(st.integers(0, 10_000), st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_whitening_equals_the_loop_and_has_variance_one(seed: int, shift_mean: bool) -> None:
     values, mask = random(3, 6, seed=seed), random(3, 6, seed=seed + 1) > -0.3
     mask[0, :2] = True

@@ -28,7 +28,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(options=OPTIONS, kind=st.sampled_from(list(KINDS)), seed=st.integers(0, 99))
 def test_equals_torch_over_50_steps(options: dict[str, Any], kind: str, seed: int) -> None:
     generator = np.random.default_rng(seed)

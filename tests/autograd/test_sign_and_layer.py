@@ -58,7 +58,7 @@ def run(name: str, kind: str, start: list[np.ndarray], grads: list[list[np.ndarr
     return parameters
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data(), kind=st.sampled_from(list(KINDS)), decay=DECAY, seed=st.integers(0, 99))
 def test_equal_their_loops_over_30_steps(data: st.DataObject, kind: str, decay: float, seed: int) -> None:
     generator = np.random.default_rng(seed)

@@ -22,7 +22,7 @@ def logits(seed: int, *shape: int) -> tuple[torch.Tensor, torch.Tensor]:
     return student.requires_grad_(), teacher
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.floats(0.3, 20), st.integers(1, 4), st.integers(2, 6))
 def test_value_and_gradient_equal_torch_loop_and_formula(seed: int, temperature: float, N: int, V: int) -> None:
     student, teacher = logits(seed, N, V)
@@ -48,7 +48,7 @@ def test_reverse_equals_torch_and_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda s: distillation_loss(s, teacher, direction="reverse"), student)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.integers(2, 6))
 def test_hot_distillation_matches_centred_logits(seed: int, V: int) -> None:
     student, teacher = logits(seed, 2, V)

@@ -32,7 +32,7 @@ def test_one_scale_of_a_tensor_and_a_group() -> None:
     assert (group.dequantize() - WEIGHT).abs().max() < (tensor.dequantize() - WEIGHT).abs().max()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=12),
     st.integers(2, 8),

@@ -28,7 +28,7 @@ def linear(seed: int, outputs: int = 6, inputs: int = 16) -> nn.Linear:
     return layer
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 100), st.floats(0, 1))
 def test_magnitude_equals_torch(seed: int, sparsity: float) -> None:
     layer = linear(seed)
@@ -65,7 +65,7 @@ def test_wanda_score_is_the_error_of_dropping_one_weight() -> None:
         torch.testing.assert_close((x @ (weight - dropped).T).norm(), scores[o, i])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 100), st.sampled_from([(2, 4), (1, 4), (4, 8), (1, 2)]))
 def test_semi_structured_equals_its_loop(seed: int, pattern: tuple[int, int]) -> None:
     scores = torch.randint(0, 4, (3, 16), generator=torch.Generator().manual_seed(seed)).float()

@@ -34,7 +34,7 @@ def test_shingles_by_hand() -> None:
     assert jaccard(set(), set()) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.text(max_size=4), max_size=12))
 def test_signatures_equal_the_loop(items: set[str]) -> None:
     hasher = MinHasher(8, seed=3)
@@ -116,7 +116,7 @@ def test_exact_duplicates_differ_in_looks_alone() -> None:
     assert exact_duplicates(["Good!", "good", "bad", "GOOD ?"]) == [[0, 1, 3], [2]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=15))
 def test_union_find_equals_scipy(pairs: list[tuple[int, int]]) -> None:
     from scipy.sparse import coo_array

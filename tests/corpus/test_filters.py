@@ -73,7 +73,7 @@ def test_repetition_by_hand() -> None:
     assert "top 2-gram" in repetition_failures("buy now " * 30)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from("abc"), max_size=40))
 def test_fractions_are_fractions(letters: list[str]) -> None:
     found = repetition_fractions(" ".join(letters))
@@ -103,7 +103,7 @@ def test_personal_data_by_hand() -> None:
         assert redact(harmless)[0] == harmless
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(alphabet="0123456789 .-@abX+()", max_size=60))
 def test_redacting_twice_changes_nothing(text: str) -> None:
     once = redact(text)[0]

@@ -33,7 +33,7 @@ def test_temperature_by_hand() -> None:
     assert epochs(sizes, temperature_weights(sizes, 2), 1000) == pytest.approx({"web": 750 / 900, "books": 2.5})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=6), st.floats(0.1, 1.0))
 def test_caps_hold(numbers: list[int], share: float) -> None:
     sizes = {f"s{i}": float(n) for i, n in enumerate(numbers)}
@@ -66,7 +66,7 @@ def test_packing_by_hand() -> None:
     assert packed.targets()[0].tolist() == [2, 3, 4, 5, -100, 7, -100]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=12), st.integers(2, 8))
 def test_nothing_is_lost(lengths: list[int], length: int) -> None:
     documents = [[n + 1] * size for n, size in enumerate(lengths)]

@@ -45,7 +45,7 @@ def test_link_density_by_hand() -> None:
     assert count_words("你好 hello 世界") == 5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(alphabet="<>/abp =\"'!-&;x", max_size=60))
 def test_no_markup_is_too_broken(html: str) -> None:
     for block in blocks(html):
@@ -58,7 +58,7 @@ def test_unclosed_elements_do_not_leak() -> None:
     assert extract(html) == " ".join(["word"] * 12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(max_size=80))
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalize(text)

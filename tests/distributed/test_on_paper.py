@@ -26,7 +26,7 @@ def test_three_ranks_step_by_step() -> None:
     assert len(history) == 5
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(1, 7).flatmap(
         lambda R: st.lists(st.lists(st.integers(-99, 99), min_size=R, max_size=R), min_size=R, max_size=R)

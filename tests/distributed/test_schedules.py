@@ -35,7 +35,7 @@ def test_times_by_hand() -> None:
     assert bubble_fraction(spans) == pytest.approx(1 / 3)  # 2 stages x 9 units, 12 of them work
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(p=st.integers(1, 6), m=st.integers(1, 12), forward=st.integers(1, 5), backward=st.integers(1, 5))
 def test_both_have_the_bubble_and_differ_in_what_they_keep(p: int, m: int, forward: int, backward: int) -> None:
     costs = {"F": float(forward), "B": float(backward)}

@@ -11,7 +11,7 @@ from sklearn.metrics import cohen_kappa_score
 from kb.evaluation import cohen_kappa, position_bias, simulated_verdicts
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
 def test_kappa_equals_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     first, second = ([pair[side] for pair in pairs] for side in (0, 1))

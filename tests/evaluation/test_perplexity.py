@@ -35,7 +35,7 @@ def test_windows_by_hand() -> None:
     assert windows(7, 6, 5)[-1] == Window(1, 7, 6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 60), st.integers(2, 20), st.integers(1, 19))
 def test_every_token_but_the_first_is_scored_once(length: int, context: int, stride: int) -> None:
     if stride >= context:

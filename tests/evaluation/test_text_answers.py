@@ -44,7 +44,7 @@ def test_chinese_needs_characters() -> None:
         exact_match("a", [])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(1, 9))
 def test_pass_at_k_is_the_share_of_subsets(samples: int, correct: int, k: int) -> None:
     if correct > samples or k > samples:

@@ -46,13 +46,13 @@ def test_wordings_of_one_answer_are_no_uncertainty() -> None:
     assert predictive_entropy([-6.0, -2.0], [3, 1]) == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(1e-3, 1.0), min_size=1, max_size=8))
 def test_entropy_equals_scipy(shares: list[float]) -> None:
     assert entropy(shares) == pytest.approx(float(scipy_entropy(shares)), abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
 def test_auroc_equals_the_loop_and_scikit_learn(items: list[tuple[int, bool]]) -> None:
     scores, positives = [float(one[0]) for one in items], [one[1] for one in items]

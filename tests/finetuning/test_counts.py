@@ -51,7 +51,7 @@ def test_bytes_of_training() -> None:
             training_memory(**bad)  # type: ignore[arg-type]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.integers(-1, 2), min_size=1, max_size=6), st.integers(1, 4), st.integers(0, 99))
 def test_an_adapter_for_each_row_in_value_and_gradient(index: list[int], rank: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

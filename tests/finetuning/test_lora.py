@@ -75,7 +75,7 @@ def test_it_starts_as_the_base_and_only_b_has_a_gradient(dora: bool) -> None:
     assert adapter.lora_A.abs().max() <= 1 / math.sqrt(4)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 8), st.booleans(), st.booleans(), st.integers(0, 99))
 def test_merging_gives_the_same_and_unmerging_the_weights_back(
     outputs: int, inputs: int, rank: int, dora: bool, stabilized: bool, seed: int

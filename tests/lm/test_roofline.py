@@ -46,7 +46,7 @@ def test_decoding_alone_is_bound_by_the_weights_and_prefill_by_arithmetic() -> N
     assert PassTime(1.0, 1.0).bound == "compute"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(total=st.integers(1, 3000), ridge=st.floats(1, 1000))
 def test_the_batch_that_binds_is_the_first_one(total: int, ridge: float) -> None:
     machine = Machine("any", ridge * 1e12, 1e12)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kb.nn import FastMemory, largest_tile, simulate_tiled, standard_traffic, tiled_traffic
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     N=st.integers(1, 30),
     d=st.integers(1, 6),
@@ -28,7 +28,7 @@ def test_the_formula_is_the_count(N: int, d: int, memory: int, outer: str, seed:
     assert traffic.peak <= memory
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(memory=st.integers(10, 100_000), width=st.integers(1, 128))
 def test_the_largest_tile_fits_and_the_next_does_not(memory: int, width: int) -> None:
     def room(b: int) -> int:

@@ -46,7 +46,7 @@ def mask_of(case: dict[str, Any]) -> Tensor:
     return torch.zeros(B, 1, T, S, dtype=torch.float64).masked_fill(forbidden, -math.inf)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(case=cases())
 def test_loop_tiles_and_torch_give_one_answer_in_value_and_gradient(case: dict[str, Any]) -> None:
     qkv, options = case["qkv"], {name: value for name, value in case.items() if name != "qkv"}

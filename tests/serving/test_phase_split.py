@@ -36,7 +36,7 @@ def test_machines_of_their_own_do_not_wait_for_each_other() -> None:
     assert apart[1].residence == pytest.approx(6.5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 12), budget=st.sampled_from([None, 1, 3, 16]))
 def test_every_token_comes_once_and_in_order(seed: int, count: int, budget: int | None) -> None:
     draw = random.Random(seed)

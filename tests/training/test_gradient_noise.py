@@ -43,7 +43,7 @@ def squared_error(model: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     return ((rows[:, :2] @ model.weight - rows[:, 2]) ** 2).mean()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(parts=st.integers(2, 6), seed=st.integers(0, 99))
 def test_parts_of_one_example_give_the_sample_covariance(parts: int, seed: int) -> None:
     rows = torch.randn(parts, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

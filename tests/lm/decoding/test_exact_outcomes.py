@@ -20,7 +20,7 @@ def table(V: int, seed: int) -> Tensor:
     return logits.softmax(-1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(V=st.integers(1, 4), gamma=st.integers(0, 4), seed=st.integers(0, 2**31))
 def test_the_text_has_the_targets_distribution(V: int, gamma: int, seed: int) -> None:
     p, q = table(V, seed), table(V, seed + 1)
@@ -33,7 +33,7 @@ def test_the_text_has_the_targets_distribution(V: int, gamma: int, seed: int) ->
         assert found.get(text, 0.0) == pytest.approx(wanted, abs=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(V=st.integers(2, 4), gamma=st.integers(0, 4), seed=st.integers(0, 2**31))
 def test_equation_1_holds_where_acceptance_is_the_same_everywhere(V: int, gamma: int, seed: int) -> None:
     p, q = (table(V, s)[:1].expand(V, V) for s in (seed, seed + 1))
