@@ -47,7 +47,9 @@ def comparison_key(text: str) -> str:
 def fingerprint(text: str) -> str:
     """SHA-256 of the comparison key in hexadecimal: equal for texts that differ in case, spaces and punctuation alone.
 
+    A text without a letter or digit has an empty key and stands for itself: ":)" is no copy of ":(".
+
     Raises:
         TypeError: ``text`` is no string.
     """
-    return hashlib.sha256(comparison_key(text).encode()).hexdigest()
+    return hashlib.sha256((comparison_key(text) or normalize(text)).encode()).hexdigest()
