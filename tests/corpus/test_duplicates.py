@@ -152,6 +152,8 @@ def test_bad_input() -> None:
         shingles("a", units="bytes")
     with pytest.raises(ValueError, match="hashes"):
         MinHasher(0)
+    with pytest.raises(TypeError, match="shingles"):
+        MinHasher(4).signature("one text")
     with pytest.raises(ValueError, match="seed"):
         MinHasher(4, seed=0.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="signatures"):

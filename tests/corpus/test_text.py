@@ -82,6 +82,7 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 
 def test_normalisation_by_hand() -> None:
     assert normalize("ＡＢＣ１２３，好\u200b吧\r\n\r\n\r\n\r\ne\u0301  x\t y ") == "ABC123，好吧\n\né x y"
+    assert normalize("می\u200cخواهم\ufeff") == "می\u200cخواهم"
     assert comparison_key("Hello, World 42!") == "helloworld00"
     assert fingerprint("很 好！！") == fingerprint("很好")
     assert fingerprint("a") != fingerprint("b")
