@@ -112,6 +112,14 @@ def test_clusters_equal_brute_force() -> None:
     assert keep_first(found) == list(range(12))
 
 
+def test_two_copies_are_found_whose_bucket_begins_with_another() -> None:
+    signatures = np.array([[1, 2, 7, 7, 7, 7], [1, 2, 3, 4, 5, 6], [1, 2, 3, 9, 5, 9]])
+    assert candidates(signatures, 3) == {(0, 1), (0, 2)}
+    assert near_duplicates(signatures, bands=3, least=0.6) == [[0], [1, 2]]
+    assert near_duplicates(signatures, bands=3, least=0.7) == [[0], [1], [2]]
+    assert near_duplicates(signatures, bands=3, least=0.0) == [[0, 1, 2]]
+
+
 def test_exact_duplicates_differ_in_looks_alone() -> None:
     assert exact_duplicates(["Good!", "good", "bad", "GOOD ?"]) == [[0, 1, 3], [2]]
 
@@ -144,6 +152,8 @@ def test_bad_input() -> None:
         shingles("a", units="bytes")
     with pytest.raises(ValueError, match="hashes"):
         MinHasher(0)
+    with pytest.raises(TypeError, match="shingles"):
+        MinHasher(4).signature("one text")
     with pytest.raises(ValueError, match="seed"):
         MinHasher(4, seed=0.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="signatures"):

@@ -71,6 +71,8 @@ def test_repetition_by_hand() -> None:
     assert set(found) == set(THRESHOLDS)
     assert repetition_failures("every word here differs from all others") == {}
     assert "top 2-gram" in repetition_failures("buy now " * 30)
+    # "a b" comes three times and "longer words" twice: the most frequent counts, 6 of 32 characters.
+    assert repetition_fractions("a b 1 a b 2 a b 3 longer words 4 longer words")["top 2-gram"] == pytest.approx(6 / 32)
 
 
 @settings(max_examples=40)
@@ -96,6 +98,8 @@ def test_personal_data_by_hand() -> None:
         "Write to ann.lee@mail.example.org or call +1 415-555-0100, 13800138000; id 11010519491231002X; from 8.8.8.8."
     )
     redacted, counts = redact(text)
+    chinese = "写信到li.na@example.cn或打13800138000，座机010-62345678转分机，号(555) 123-4567。"
+    assert redact(chinese)[0] == "写信到<email>或打<mobile>，座机<phone>转分机，号<phone>。"
     assert redacted == "Write to <email> or call <phone>, <mobile>; id <identity>; from <ip>."
     assert sum(counts.values()) == 5
     assert [one.kind for one in find_pii(text)] == ["email", "phone", "mobile", "identity", "ip"]
@@ -152,12 +156,16 @@ def test_bad_input() -> None:
         run_pipeline(["1", "x"], [Step("boom", each=lambda text: str(int(text)))])
     with pytest.raises(ValueError, match="answer for 2"):
         run_pipeline(["a", "b"], [Step("w", whole=lambda texts: texts[:1])])
+    with pytest.raises(RuntimeError, match=r"'w' failed: .*index"):
+        run_pipeline(["a"], [Step("w", whole=lambda texts: [texts[7]])])
     with pytest.raises(TypeError, match="text or a Drop"):
         run_pipeline(["a"], [Step("n", each=lambda text: None)])  # type: ignore[arg-type, return-value]
     with pytest.raises(TypeError, match=r"texts\[0\]"):
         run_pipeline([1], [])  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"items\[0\]"):
         Decontaminator(["!!"])
+    with pytest.raises(TypeError, match="items"):
+        Decontaminator("one text")
     for call in (gopher_failures, c4_clean, repetition_fractions, find_pii):
         with pytest.raises(TypeError, match="string"):
             call(3)  # type: ignore[operator]

@@ -38,9 +38,9 @@ def test_what_is_kept_of_a_page() -> None:
 
 
 def test_link_density_by_hand() -> None:
-    (block,) = blocks("<p>abcd <a>efgh</a></p>")
+    (block,) = blocks("<p>abcd <a href='x'>efgh</a></p>")
     assert (block.words, block.link_density, block.tag) == (2, 0.5, "p")
-    assert [one.text for one in blocks("one<p>two<br>three</p>four")] == ["one", "two", "three", "four"]
+    assert [one.text for one in blocks("one<p>two<br>three</p>four")] == ["one", "two\nthree", "four"]
     assert blocks("<p>a &amp; b&#20320;</p>")[0].text == "a & b你"
     assert count_words("你好 hello 世界") == 5
 
@@ -51,6 +51,20 @@ def test_no_markup_is_too_broken(html: str) -> None:
     for block in blocks(html):
         assert block.text.strip()
         assert 0 <= block.link_density <= 1
+
+
+def test_a_break_ends_a_line_and_no_paragraph() -> None:
+    long = "word " * 12
+    assert extract(f"<p>{long}<br/>\n and its\nend.<br><br></p>") == long.strip() + "\nand its end."
+    assert blocks("<pre>a<br>  b</pre>")[0].text == "a\n  b"
+
+
+def test_an_anchor_is_no_link() -> None:
+    assert blocks("<p><a name='top'>one two <a href='x'>three</a> four</p>")[0].link_density == pytest.approx(5 / 15)
+
+
+def test_the_end_of_the_head_may_be_left_out() -> None:
+    assert extract("<head><title>Title of a page</title><body><p>" + "word " * 12) == " ".join(["word"] * 12)
 
 
 def test_unclosed_elements_do_not_leak() -> None:
@@ -68,9 +82,11 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 
 def test_normalisation_by_hand() -> None:
     assert normalize("ＡＢＣ１２３，好\u200b吧\r\n\r\n\r\n\r\ne\u0301  x\t y ") == "ABC123，好吧\n\né x y"
+    assert normalize("می\u200cخواهم\ufeff") == "می\u200cخواهم"
     assert comparison_key("Hello, World 42!") == "helloworld00"
     assert fingerprint("很 好！！") == fingerprint("很好")
     assert fingerprint("a") != fingerprint("b")
+    assert fingerprint(":)") == fingerprint(" :) ") != fingerprint(":(")
 
 
 def test_scripts() -> None:

@@ -54,6 +54,7 @@ class Decontaminator:
         words: How a text is cut.
 
     Raises:
+        TypeError: ``items`` is one string.
         ValueError: ``n`` is no positive integer, or an item has no word.
     """
 
@@ -61,6 +62,8 @@ class Decontaminator:
         self, items: Iterable[str], n: int = 13, *, words: Callable[[str], list[str]] = contamination_words
     ) -> None:
         require_count("n", n)
+        if isinstance(items, str):
+            raise TypeError("items must be texts, got one string")
         self._n, self._words = n, words
         self._items = [words(item) for item in items]
         if empty := [place for place, item in enumerate(self._items) if not item]:

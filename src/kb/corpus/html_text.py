@@ -3,7 +3,8 @@
 Navigation, lists of related articles and footers are mostly links; running text is not. The share of a block's
 characters that stand inside links (its link density) and its number of words separate the two well, without a model.
 Unusual: nothing but the standard library's tokenizer of HTML is used, so that broken markup is read as a browser's
-tokenizer would roughly read it, and no tree is built: an open block ends where another begins.
+tokenizer would roughly read it, and no tree is built: an open block ends where another begins. ``br`` ends a line only,
+or the short last line of a paragraph would be judged alone.
 
 Source: Kohlschütter et al. 2010, Boilerplate Detection using Shallow Text Features (link density, which they
 count in words, and words of a block). The thresholds are ours.
@@ -16,17 +17,18 @@ from html.parser import HTMLParser
 from kb.arguments import is_number, require_count
 
 _BLOCKS = frozenset(
-    {"address", "article", "aside", "blockquote", "body", "br", "caption", "dd", "details", "div", "dl", "dt"}
+    {"address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt"}
     | {"fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr"}
     | {"html", "li", "main", "nav", "ol", "option", "p", "pre", "section", "summary", "table", "tbody", "td"}
     | {"tfoot", "th", "thead", "tr", "ul"}
 )
 _SILENT = frozenset(
-    {"head", "script", "style", "template", "noscript", "svg", "math", "button", "select", "textarea", "iframe"}
+    {"title", "script", "style", "template", "noscript", "svg", "math", "button", "select", "textarea", "iframe"}
 )
 _BOILERPLATE = frozenset(["nav", "footer", "aside", "header", "form"])
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\s\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 _KEEP_LINES = frozenset({"pre"})
+_BREAK = "\u2028"  # stands for br until a block is read
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Block:
     """A piece of running text.
 
     Args:
-        text: With single spaces, or as it stood inside ``pre``.
+        text: With single spaces, a new line for each ``br``, or as it stood inside ``pre``.
         tag: The block element it stood in, the innermost.
         words: Separated by spaces; a Chinese character counts as one.
         link_density: Share of its characters inside links, 0 to 1.
@@ -103,18 +105,21 @@ class _Blocks(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.found: list[Block] = []
         self._open: list[str] = []  # block elements around what is read now
-        self._silent = self._links = self._boilerplate = 0
+        self._silent = self._boilerplate = 0
+        self._in_link = False
         self._text: list[str] = []
         self._linked = 0
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _SILENT:
             self._silent += 1
-        elif tag == "a":
-            self._links += 1
+        elif tag == "a":  # links do not nest, and an anchor without an address is no link
+            self._in_link = any(name == "href" for name, _ in attrs)
+        elif tag == "br":
+            self._text.append(_BREAK)
         if tag in _BLOCKS:
             self.end_block()
-            if tag not in ("br", "hr"):
+            if tag != "hr":
                 self._open.append(tag)
                 self._boilerplate += tag in _BOILERPLATE
 
@@ -122,7 +127,7 @@ class _Blocks(HTMLParser):
         if tag in _SILENT:
             self._silent = max(0, self._silent - 1)
         elif tag == "a":
-            self._links = max(0, self._links - 1)
+            self._in_link = False
         if tag in _BLOCKS:
             self.end_block()
             while tag in self._open:  # elements that were never closed end with the one around them
@@ -134,12 +139,15 @@ class _Blocks(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self._silent:
             self._text.append(data)
-            self._linked += len("".join(data.split())) if self._links else 0
+            self._linked += len("".join(data.split())) if self._in_link else 0
 
     def end_block(self) -> None:
         raw = "".join(self._text)
         tag = self._open[-1] if self._open else "body"
-        text = raw.strip("\n").rstrip() if tag in _KEEP_LINES else " ".join(raw.split())
+        if tag in _KEEP_LINES:
+            text = raw.replace(_BREAK, "\n").strip("\n").rstrip()
+        else:
+            text = "\n".join(filter(None, (" ".join(line.split()) for line in raw.split(_BREAK))))
         letters = len("".join(raw.split()))
         if letters:
             density = min(1.0, self._linked / letters)

@@ -67,7 +67,13 @@ class MinHasher:
         return len(self._a_K)
 
     def signature(self, items: Iterable[str]) -> NDArray[np.int64]:
-        """The smallest hash of each order, [K]; the largest possible number throughout for an empty set."""
+        """The smallest hash of each order, [K]; the largest possible number throughout for an empty set.
+
+        Raises:
+            TypeError: ``items`` is one string; :func:`shingles` cuts it.
+        """
+        if isinstance(items, str):
+            raise TypeError("items must be a set of shingles, got one string")
         base_S = np.fromiter({_hash(item) for item in items}, dtype=np.int64)
         if not base_S.size:
             return np.full(self.hashes, _PRIME, dtype=np.int64)

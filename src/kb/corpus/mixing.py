@@ -26,9 +26,8 @@ def temperature_weights(sizes: Mapping[str, float], temperature: float = 1.0) ->
         raise ValueError(f"sizes must be positive numbers, at least one, got {dict(sizes)!r}")
     if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
         raise ValueError(f"temperature must be a positive number, got {temperature!r}")
-    logs = {name: math.log(size) / temperature for name, size in sizes.items()}
-    highest = max(logs.values())
-    powers = {name: math.exp(value - highest) for name, value in logs.items()}
+    largest = math.log(max(sizes.values()))
+    powers = {name: math.exp((math.log(size) - largest) / temperature) for name, size in sizes.items()}
     total = math.fsum(powers.values())
     return {name: power / total for name, power in powers.items()}
 
@@ -41,6 +40,8 @@ def epochs(sizes: Mapping[str, float], weights: Mapping[str, float], budget: flo
     """
     if set(sizes) != set(weights) or not all(size > 0 for size in sizes.values()):
         raise ValueError(f"sizes and weights must name the same sources, got {sorted(sizes)} and {sorted(weights)}")
+    if not all(is_number(weight) and weight >= 0 for weight in weights.values()):
+        raise ValueError(f"weights must be numbers of at least 0, got {dict(weights)!r}")
     if not is_number(budget) or budget <= 0:
         raise ValueError(f"budget must be a positive number, got {budget!r}")
     return {name: budget * weights[name] / sizes[name] for name in sizes}

@@ -71,18 +71,16 @@ def candidate_probability(s: float, bands: int, rows: int) -> float:
 def candidates(signatures_NK: NDArray[np.int64], bands: int) -> set[tuple[int, int]]:
     """Pairs of documents, the smaller number first, that agree in at least one whole band.
 
-    Of a bucket with many documents each is paired with the first alone: enough for clusters, and never quadratic.
+    Of a bucket with many documents each is paired with the first alone: enough for clusters of candidates, and never
+    quadratic.
 
     Raises:
         ValueError: the bands do not divide K.
     """
-    require_count("bands", bands)
-    if signatures_NK.ndim != 2 or signatures_NK.shape[1] % bands:
-        raise ValueError(f"signatures_NK must be [N, K] with K a multiple of {bands}, got {signatures_NK.shape}")
     found: set[tuple[int, int]] = set()
-    for band_NR in np.split(signatures_NK, bands, axis=1):
+    for band_NR in _cut(signatures_NK, bands):
         first: dict[bytes, int] = {}
-        for place, row in enumerate(np.ascontiguousarray(band_NR)):
+        for place, row in enumerate(band_NR):
             head = first.setdefault(row.tobytes(), place)
             if head != place:
                 found.add((head, place))
@@ -91,6 +89,9 @@ def candidates(signatures_NK: NDArray[np.int64], bands: int) -> set[tuple[int, i
 
 def near_duplicates(signatures_NK: NDArray[np.int64], *, bands: int, least: float) -> list[list[int]]:
     """Clusters of documents joined by candidate pairs whose signatures agree in a share of at least ``least``.
+
+    In a bucket a document is looked at beside the first of each cluster there, until one is like it: two copies are
+    found even where the first document of their bucket is like neither.
 
     Args:
         signatures_NK: One row for each document.
@@ -103,12 +104,25 @@ def near_duplicates(signatures_NK: NDArray[np.int64], *, bands: int, least: floa
     if not is_number(least) or not 0 <= least <= 1:
         raise ValueError(f"least must be a number from 0 to 1, got {least!r}")
     groups = UnionFind(len(signatures_NK))
-    for one, other in sorted(candidates(signatures_NK, bands)):
-        if estimated_jaccard(signatures_NK[one], signatures_NK[other]) >= least:
-            groups.join(one, other)
+    for band_NR in _cut(signatures_NK, bands):
+        heads: dict[bytes, list[int]] = defaultdict(list)
+        for place, row in enumerate(band_NR):
+            bucket = heads[row.tobytes()]
+            like = (at for at in bucket if estimated_jaccard(signatures_NK[at], signatures_NK[place]) >= least)
+            if (head := next(like, None)) is None:
+                bucket.append(place)
+            else:
+                groups.join(head, place)
     return groups.groups()
 
 
 def keep_first(clusters: Iterable[Sequence[int]]) -> list[int]:
     """The first member of each cluster, in order."""
     return sorted(min(cluster) for cluster in clusters)
+
+
+def _cut(signatures_NK: NDArray[np.int64], bands: int) -> list[NDArray[np.int64]]:
+    require_count("bands", bands)
+    if signatures_NK.ndim != 2 or signatures_NK.shape[1] % bands:
+        raise ValueError(f"signatures_NK must be [N, K] with K a multiple of {bands}, got {signatures_NK.shape}")
+    return [np.ascontiguousarray(band_NR) for band_NR in np.split(signatures_NK, bands, axis=1)]

@@ -17,7 +17,7 @@ _EMPTY_LINES = re.compile(r"\n{3,}")
 
 
 def normalize(text: str) -> str:
-    r"""NFC, full-width letters and digits as ASCII, no control or zero-width characters, single spaces.
+    r"""NFC, full-width letters and digits as ASCII, no control characters or zero-width spaces, single spaces.
 
     Line ends become ``\n``, and more than one empty line becomes one. Doing it twice changes nothing.
 
@@ -28,7 +28,8 @@ def normalize(text: str) -> str:
         raise TypeError(f"text must be a string, got {type(text).__name__}")
     text = re.sub(r"\r\n?|[\u2028\u2029\x85]", "\n", text)
     # Category C: control, format (zero-width marks), surrogates and code points without a character.
-    kept = (c for c in text if c in "\n\t" or not unicodedata.category(c).startswith("C"))
+    # The joiners stay: Persian and Hindi spell with them, and emoji are made with them.
+    kept = (c for c in text if c in "\n\t\u200c\u200d" or not unicodedata.category(c).startswith("C"))
     text = unicodedata.normalize("NFC", "".join(kept).translate(_WIDE))
     lines = (_SPACES.sub(" ", line).strip() for line in text.split("\n"))
     return _EMPTY_LINES.sub("\n\n", "\n".join(lines)).strip("\n")
@@ -47,7 +48,9 @@ def comparison_key(text: str) -> str:
 def fingerprint(text: str) -> str:
     """SHA-256 of the comparison key in hexadecimal: equal for texts that differ in case, spaces and punctuation alone.
 
+    A text without a letter or digit has an empty key and stands for itself: ":)" is no copy of ":(".
+
     Raises:
         TypeError: ``text`` is no string.
     """
-    return hashlib.sha256(comparison_key(text).encode()).hexdigest()
+    return hashlib.sha256((comparison_key(text) or normalize(text)).encode()).hexdigest()

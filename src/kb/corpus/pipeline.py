@@ -86,7 +86,7 @@ def run_pipeline(texts: Sequence[str], steps: Sequence[Step]) -> PipelineResult:
     Raises:
         TypeError: a text is no string, or a step gave something else than a text or a Drop.
         ValueError: a step over the corpus gave another number of answers than it got texts.
-        RuntimeError: a step raised; the message names it and the document.
+        RuntimeError: a step raised; the message names it and, of a step on one document, the document.
     """
     for place, text in enumerate(texts):
         if not isinstance(text, str):
@@ -113,7 +113,10 @@ def run_pipeline(texts: Sequence[str], steps: Sequence[Step]) -> PipelineResult:
 def _answers(step: Step, texts: list[str]) -> list[str | Drop]:
     found: list[str | Drop] = []
     if step.whole is not None:
-        found = list(step.whole(list(texts)))
+        try:
+            found = list(step.whole(list(texts)))
+        except Exception as error:
+            raise RuntimeError(f"step {step.name!r} failed: {error}") from error
         if len(found) != len(texts):
             raise ValueError(f"step {step.name!r} must answer for {len(texts)} texts, got {len(found)}")
     elif step.each is not None:

@@ -1,7 +1,7 @@
 """Rules for what reads like running text: Gopher's, which drop documents, and C4's, which also drop lines.
 
 Unusual: a rule tells its name and its number, so that a pipeline can count by reason. Both sets are for English: of
-Chinese, words split at spaces are whole sentences, so that mean word length alone drops nearly everything. That is
+Chinese, words split at spaces are whole texts, so that mean word length alone drops nearly everything. That is
 what ``words`` is for: hand in a segmentation into words or characters, and thresholds that fit.
 
 Sources: Rae et al. 2021, Gopher, section A.1.1 (quality filtering); Raffel et al. 2020, T5, section 2.2 (C4's rules).

@@ -1,8 +1,8 @@
 """How much of a document repeats itself: Gopher's thirteen fractions of lines, paragraphs and n-grams.
 
-Unusual: the two kinds of n-gram fractions differ. For n of 2 to 4 it is the characters of the single n-gram that takes
-the most (the paper: that occurs most often); for n of 5 to 10 those of all n-grams that occur more than once, each
-character counted once.
+Unusual: the two kinds of n-gram fractions differ. For n of 2 to 4 it is the characters of the single n-gram that occurs
+most often (of several, the longest); for n of 5 to 10 those of all n-grams that occur more than once, each character
+counted once.
 
 Source: Rae et al. 2021, Gopher, section A.1.1 and Table A1 (the thresholds).
 """
@@ -69,10 +69,10 @@ def _duplicates(parts: Sequence[str]) -> tuple[float, float]:
 
 
 def _top(words: Sequence[str], n: int) -> float:
-    """Share of the words' characters in the occurrences of the n-gram that takes the most of them."""
+    """Share of the words' characters in the occurrences of the most frequent n-gram, 0 where none comes twice."""
     grams = Counter(tuple(words[start : start + n]) for start in range(len(words) - n + 1))
-    most = max((count * sum(map(len, gram)) for gram, count in grams.items() if count > 1), default=0)
-    return min(1.0, most / max(1, sum(map(len, words))))  # occurrences may overlap
+    count, size = max(((count, sum(map(len, gram))) for gram, count in grams.items() if count > 1), default=(0, 0))
+    return min(1.0, count * size / max(1, sum(map(len, words))))  # occurrences may overlap
 
 
 def _repeated(words: Sequence[str], n: int) -> float:
