@@ -98,3 +98,27 @@ def test_bad_input_is_refused() -> None:
         mixed_loss(student, teacher, torch.zeros(3, dtype=torch.long))
     with pytest.raises(ValueError, match="one shape"):
         kl_divergence(torch.ones(2), torch.ones(3))
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_token_that_both_rule_out_changes_nothing(direction: str) -> None:
+    student, teacher = logits(0, 3, 5)
+    wanted = distillation_loss(student, teacher, temperature=2, direction=direction)
+    never = torch.full((3, 1), -torch.inf, dtype=torch.float64)
+    found = distillation_loss(
+        torch.cat([student, never], -1), torch.cat([teacher, never], -1), temperature=2, direction=direction
+    )
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.autograd.grad(found, student), torch.autograd.grad(wanted, student))
+
+
+def test_padding_counts_in_neither_loss() -> None:
+    student, teacher = logits(0, 2, 3, 5)
+    labels = torch.tensor([[0, 4, -100], [1, -100, -100]])
+    kept = labels != -100
+    found = mixed_loss(student, teacher, labels, temperature=2, soft_weight=0.3)
+    torch.testing.assert_close(
+        found, mixed_loss(student[kept], teacher[kept], labels[kept], temperature=2, soft_weight=0.3)
+    )
+    with pytest.raises(ValueError, match="non-empty"):
+        mixed_loss(student, teacher, torch.full_like(labels, -100))

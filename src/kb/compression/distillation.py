@@ -20,6 +20,7 @@ from torch import Tensor
 from kb.arguments import is_number
 
 DIRECTIONS = ("forward", "reverse")
+IGNORED = -100  # what torch's cross-entropy leaves out
 
 
 def distillation_loss(
@@ -28,7 +29,7 @@ def distillation_loss(
     """T² times the mean divergence between the two distributions, in nats; gradients reach the student alone.
 
     Args:
-        student: Logits [..., V].
+        student: Logits [..., V]; -inf where both rule a token out.
         teacher: Logits of the same shape; no gradient is taken through them.
         temperature: T.
         direction: "forward" for KL(p || q), "reverse" for KL(q || p).
@@ -43,7 +44,8 @@ def distillation_loss(
     log_p = (teacher.detach() / temperature).log_softmax(-1)
     log_q = (student / temperature).log_softmax(-1)
     log_from, log_to = (log_p, log_q) if direction == "forward" else (log_q, log_p)
-    return temperature**2 * (log_from.exp() * (log_from - log_to)).sum(-1).mean()
+    difference = (log_from - log_to).masked_fill(log_from == -torch.inf, 0.0)  # 0 log 0 is 0, as at a logit of -inf
+    return temperature**2 * (log_from.exp() * difference).sum(-1).mean()
 
 
 def mixed_loss(
@@ -54,7 +56,7 @@ def mixed_loss(
     Args:
         student: Logits [..., V].
         teacher: Logits of the same shape.
-        labels: int64 [...].
+        labels: int64 [...]; places of label -100, as of padding, count in neither loss.
         temperature: Of the distillation loss.
         soft_weight: From 0, labels alone, to 1, the teacher alone.
 
@@ -65,6 +67,9 @@ def mixed_loss(
         raise ValueError(f"soft_weight must be a number from 0 to 1, got {soft_weight!r}")
     if labels.shape != student.shape[:-1]:
         raise ValueError(f"labels must be {tuple(student.shape[:-1])}, got {tuple(labels.shape)}")
+    kept = labels != IGNORED
+    if not kept.all() and teacher.shape == student.shape:
+        student, teacher, labels = student[kept], teacher[kept], labels[kept]
     soft = distillation_loss(student, teacher, temperature=temperature)
     hard = F.cross_entropy(student.flatten(0, -2), labels.flatten())
     return soft_weight * soft + (1 - soft_weight) * hard
