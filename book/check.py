@@ -27,7 +27,8 @@ SLOWEST_PAGE = 120  # seconds, the budget of a page on 2 cores
 # Most of a test's time is Python's own, or a browser's, which a kernel's second thread does not shorten; a second
 # process does.
 IN_TWO = ("-n", "2", "--dist", "worksteal")
-CLOCKS = {"time", "timing", "timings"}  # modules: a page that imports one of them measures times
+# Modules that a page imports to measure times, and the class by which it starts processes, which want both cores.
+ALONE = {"time", "timing", "timings", "Ranks"}
 NBVAL = ("-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600")
 
 
@@ -53,7 +54,7 @@ def one_thread() -> dict[str, str]:
 def pages(root: Path) -> list[Result]:
     """All pages: two at a time those that time nothing, then each of the others alone; in the order of their names."""
     names = {path: notebooks.page_name(path, root / "chapters") for path in notebooks.pages(root / "chapters")}
-    alone = {path for path in names if times_things(path)}
+    alone = {path for path in names if wants_the_machine(path)}
     with ThreadPoolExecutor(2) as two:
         waiting = {path: two.submit(page, path, names[path], root, beside=True) for path in names if path not in alone}
     results = {path: page(path, names[path], root) for path in names if path in alone}
@@ -61,11 +62,11 @@ def pages(root: Path) -> list[Result]:
     return [results[path] for path in names]
 
 
-def times_things(path: Path) -> bool:
-    """Whether a page imports a clock, or what reads one: its numbers want the machine to itself."""
+def wants_the_machine(path: Path) -> bool:
+    """Whether a page imports a clock, or what reads one, or starts processes: it wants the machine to itself."""
     cells = notebooks.code_cells(notebooks.read(path))
     found = {name for cell in cells for name in imports.imported(notebooks.source(cell))}
-    return not CLOCKS.isdisjoint(name.rpartition(".")[2] for name in found)
+    return not ALONE.isdisjoint(name.rpartition(".")[2] for name in found)
 
 
 def page(path: Path, name: str, root: Path, *, beside: bool = False) -> Result:

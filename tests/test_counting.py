@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from kb.counting import Work, count
+from kb.counting import Work, count, operators
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     m=st.integers(1, 9),
     k=st.integers(1, 9),
@@ -96,3 +96,23 @@ def test_a_layer_that_runs_as_one_operator_is_refused_and_not_counted_as_nothing
     arguments = (x, x, x) if isinstance(layer, torch.nn.MultiheadAttention) else (x,)
     with torch.inference_mode(), pytest.raises(NotImplementedError, match="whole layer"):
         count(lambda: layer(*arguments))
+
+
+def test_operators_are_written_down_without_views() -> None:
+    x = torch.ones(3, 4)
+
+    def work() -> torch.Tensor:
+        y = (x @ x.T).relu()[:2].transpose(0, 1)
+        return torch.empty(100).fill_(1)[:1] + y.sum()
+
+    found = operators(work)
+    assert found.calls == {"mm": 1, "relu": 1, "fill_": 1, "sum": 1, "add": 1}
+    assert found.largest == 100
+
+
+def test_operators_see_through_composites_and_inference_mode() -> None:
+    a, b = torch.ones(2, 3, 4), torch.ones(2, 4, 5)
+    with torch.inference_mode():
+        found = operators(lambda: torch.einsum("bij,bjk->bik", a, b))
+    assert found.calls["bmm"] == 1
+    assert found.largest == 30

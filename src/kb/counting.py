@@ -10,6 +10,7 @@ on the chip between products.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,49 @@ def count(work: Callable[[], object]) -> Work:
     with _Counter() as counter:
         work()
     return Work(counter.flops, counter.bytes)
+
+
+@dataclass(frozen=True)
+class Operators:
+    """What was called, apart from what only looks at memory in another way (views) or sets it aside.
+
+    Args:
+        calls: How often each operator was called; on a GPU each is a kernel at least.
+        largest: Numbers in the largest tensor that one of them put out.
+    """
+
+    calls: Counter[str]
+    largest: int
+
+
+def operators(work: Callable[[], object]) -> Operators:
+    """Run ``work`` once and write down its operators, as torch's dispatcher sees them."""
+    with _Watcher() as watcher:
+        work()
+    return Operators(+watcher.calls, watcher.largest)
+
+
+class _Watcher(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+        self.largest = 0
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = operator.overloadpacket.__name__
+        # In inference mode einsum and its kin arrive whole, as in _Counter.
+        with self:
+            parts = operator.decompose(*args, **(kwargs or {}))
+        if parts is not NotImplemented:
+            return parts
+        result = operator(*args, **(kwargs or {}))
+        aliases = [one.alias_info for one in operator._schema.returns]
+        is_view = any(alias is not None and not alias.is_write for alias in aliases)
+        if not is_view:
+            self.calls[name] += not name.startswith(("empty", "new_empty"))
+            outputs = result if isinstance(result, tuple | list) else (result,)
+            self.largest = max([self.largest, *(one.numel() for one in outputs if isinstance(one, Tensor))])
+        return result
 
 
 class _Counter(TorchDispatchMode):

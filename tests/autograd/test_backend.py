@@ -92,7 +92,7 @@ def loop_add_at(shape: tuple[int, ...], index: Any, values: np.ndarray) -> np.nd
     return out
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_scattered_addition_by_its_definition(data: Any) -> None:
     shape = data.draw(npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))

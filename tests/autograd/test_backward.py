@@ -47,7 +47,7 @@ def test_a_node_that_is_used_a_thousand_times() -> None:
     assert x.grad.tolist() == [999_000.0, 999_000.0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_drawn_graphs_equal_torch(against_torch: Any, data: Any) -> None:
     count = data.draw(st.integers(1, 12))

@@ -42,7 +42,7 @@ def torch_loss_and_gradients(twin: torch.nn.Sequential, x: Any, labels: Any) -> 
     return loss.item(), [g.numpy().T for g in found]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes=SIZES, B=st.integers(1, 6), seed=st.integers(0, 2**31))
 def test_loop_arrays_and_torch_agree(sizes: list[int], B: int, seed: int) -> None:
     model, (x, labels) = alive(sizes, seed), batch(seed, B, sizes[0], sizes[-1])
@@ -57,7 +57,7 @@ def test_loop_arrays_and_torch_agree(sizes: list[int], B: int, seed: int) -> Non
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sizes=SIZES, B=st.integers(1, 4), seed=st.integers(0, 2**31))
 def test_gradients_equal_differences(sizes: list[int], B: int, seed: int) -> None:
     model, (x, labels) = alive(sizes, seed), batch(seed, B, sizes[0], sizes[-1])
@@ -130,7 +130,7 @@ def test_cross_entropy_of_large_logits_is_torchs(dtype: Any) -> None:
     np.testing.assert_array_equal(gradient, leaf.grad.numpy())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(B=st.integers(1, 5), C=st.integers(1, 6), seed=st.integers(0, 2**31))
 def test_the_gradient_of_the_logits_sums_to_zero_and_ignores_a_shift(B: int, C: int, seed: int) -> None:
     logits, labels = batch(seed, B, C, C)

@@ -59,7 +59,7 @@ def paths_of_arrays(one: Any, path: str) -> list[str]:
     return [found for key, part in parts for found in paths_of_arrays(part, f"{path}.{key}")]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(state=STATES)
 def test_what_was_saved_is_what_is_loaded(tmp_path_factory: pytest.TempPathFactory, state: dict[Any, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "round.safetensors"
@@ -114,7 +114,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_truncated_or_altered_file_is_refused_by_name(
     tmp_path_factory: pytest.TempPathFactory, whole: bytes, data: st.DataObject

@@ -60,7 +60,7 @@ def read(parameter: Any) -> np.ndarray:
     return array.numpy().copy() if isinstance(array, torch.Tensor) else np.array(array)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     kind=st.sampled_from(list(KINDS)),
     seed=st.integers(0, 999),
@@ -84,7 +84,7 @@ def test_the_norm_and_the_clipped_gradients_equal_torchs(
     assert float(np.linalg.norm(together, order)) <= min(max_norm, wanted) * (1 + 1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(kind=st.sampled_from(list(KINDS)), seed=st.integers(0, 999), most=st.just(0.0) | st.floats(1e-3, 3.0))
 def test_clipped_values_equal_torchs(kind: str, seed: int, most: float) -> None:
     grads = draw_grads(seed, 1.0)

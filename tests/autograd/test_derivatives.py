@@ -26,7 +26,7 @@ def several(x: Any) -> Any:
     return (x * x).sum(0) / (x.exp().sum() + 1.0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=st.integers(1, 3), columns=st.integers(1, 3), seed=st.integers(0, 1000))
 def test_of_one_input_equals_torch(against_torch: Any, rows: int, columns: int, seed: int) -> None:
     x, v = numbers(rows, columns, seed=seed), numbers(rows, columns, seed=seed + 1)

@@ -27,7 +27,7 @@ CALLS: dict[str, dict[str, Any]] = {
 }
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 @pytest.mark.parametrize("name", CALLS)
 def test_values_and_gradients_equal_torchs(against_torch: Any, name: str, data: st.DataObject) -> None:

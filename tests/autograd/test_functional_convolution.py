@@ -30,7 +30,7 @@ def slow_conv2d(x: np.ndarray, w: np.ndarray, stride: Any, padding: Any, dilatio
     return out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_conv2d_equals_torch(against_torch: Any, data: st.DataObject) -> None:
     groups, kernel, dilation = data.draw(st.integers(1, 2)), data.draw(TWO), data.draw(TWO)
@@ -58,7 +58,7 @@ def test_padding_in_words_and_a_picture_alone(against_torch: Any, padding: str, 
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_pooling_equals_torch(against_torch: Any, data: st.DataObject) -> None:
     kernel, stride = data.draw(TWO), data.draw(st.none() | TWO)

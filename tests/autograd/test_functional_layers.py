@@ -17,7 +17,7 @@ from kb.autograd.backend import convert
 SIZE = st.integers(1, 3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_linear_equals_torch(against_torch: Any, data: st.DataObject) -> None:
     lead = data.draw(st.lists(st.integers(0, 3), max_size=2))
@@ -33,7 +33,7 @@ def test_linear_to_one_number(against_torch: Any) -> None:
     np.testing.assert_array_equal(F.linear(np.ones((2, 3)), np.arange(3.0), np.array(2.0)), [5.0, 5.0])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_layer_norm_and_rms_norm_equal_torchs(against_torch: Any, data: st.DataObject) -> None:
     sizes = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=2)))
@@ -55,7 +55,7 @@ def test_layer_norm_and_rms_norm_equal_torchs(against_torch: Any, data: st.DataO
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_batch_norm_equals_torch_and_so_do_its_running_statistics(against_torch: Any, data: st.DataObject) -> None:
     training, batch, channels = data.draw(st.booleans()), data.draw(st.integers(2, 4)), data.draw(SIZE)
@@ -83,7 +83,7 @@ def test_batch_norm_equals_torch_and_so_do_its_running_statistics(against_torch:
             assert (one.version > 0) == (training and batch > 0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_embedding_equals_torch(against_torch: Any, data: st.DataObject) -> None:
     rows, width = data.draw(SIZE), data.draw(SIZE)
@@ -99,7 +99,7 @@ def test_embedding_equals_torch(against_torch: Any, data: st.DataObject) -> None
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_attention_equals_torch(against_torch: Any, data: st.DataObject) -> None:
     lead, group, shared = data.draw(st.lists(SIZE, max_size=1)), data.draw(st.integers(1, 2)), data.draw(SIZE)

@@ -102,7 +102,7 @@ class TestTrace:
         y += x
         assert [vertex.op for vertex in graph.trace(y).vertices] == ["", "mul", "add"]
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=30))
     def test_any_graph_is_in_order_and_whole(self, picks: list[tuple[int, int]]) -> None:
         made = [tensor(1.0, requires_grad=True)]
@@ -121,7 +121,7 @@ class TestTrace:
 class TestLayout:
     """Places of the boxes."""
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=30))
     @example([(1, 1), (0, 2), (0, 0), (3, 4)])  # a leaf whose second use stands further left than its first
     def test_edges_lead_right_and_no_two_points_meet(self, picks: list[tuple[int, int]]) -> None:

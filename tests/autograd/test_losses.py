@@ -31,7 +31,7 @@ def both(against_torch: Any, weight: Any) -> tuple[Any, Any]:
     return against_torch.tensor(weight), torch.tensor(weight)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_cross_entropy_and_nll_of_classes_equal_torchs(against_torch: Any, data: st.DataObject) -> None:
     x, places, weight, generator = draw_classification(against_torch, data)
@@ -62,7 +62,7 @@ def test_cross_entropy_and_nll_of_classes_equal_torchs(against_torch: Any, data:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_cross_entropy_of_probabilities_equals_torchs(against_torch: Any, data: st.DataObject) -> None:
     x, _, weight, generator = draw_classification(against_torch, data)
@@ -100,7 +100,7 @@ def test_an_ignored_row_may_hold_anything(against_torch: Any) -> None:
     np.testing.assert_array_equal(tensor.grad.numpy(), [[0, 0, 0], [0, -1, 0]])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_losses_of_differences_equal_torchs(against_torch: Any, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["l1_loss", "mse_loss", "huber_loss", "smooth_l1_loss"]))
@@ -133,7 +133,7 @@ def test_losses_at_their_bends_and_at_infinity_equal_torchs(against_torch: Any, 
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_binary_cross_entropy_equals_torchs(against_torch: Any, data: st.DataObject) -> None:
     shape = (data.draw(st.integers(0, 3)), data.draw(st.integers(1, 3)))
@@ -153,7 +153,7 @@ def test_binary_cross_entropy_equals_torchs(against_torch: Any, data: st.DataObj
 
 
 @pytest.mark.filterwarnings("ignore:reduction")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_kl_div_equals_torchs(against_torch: Any, data: st.DataObject) -> None:
     shape = (data.draw(st.integers(0, 3)), data.draw(st.integers(1, 3)))

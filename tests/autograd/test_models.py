@@ -31,21 +31,21 @@ def assert_same(make: Callable[[ModuleType, Any, Any], Any], inputs: np.ndarray)
         np.testing.assert_allclose(one.grad.numpy(), other.grad.numpy(), rtol=1e-10, atol=1e-10, err_msg=name)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5), B=st.integers(1, 4), seed=st.integers(0, 2**31))
 def test_the_mlp_is_the_same_in_both(sizes: list[int], B: int, seed: int) -> None:
     inputs = np.random.default_rng(seed).standard_normal((B, sizes[0]))
     assert_same(lambda nn, F, dtype: models.mlp(nn, tuple(sizes), dtype=dtype), inputs)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(classes=st.integers(1, 12), B=st.integers(1, 4), seed=st.integers(0, 2**31))
 def test_the_cnn_is_the_same_in_both(classes: int, B: int, seed: int) -> None:
     inputs = np.random.default_rng(seed).standard_normal((B, 1, 8, 8))
     assert_same(lambda nn, F, dtype: models.cnn(nn, classes, dtype=dtype), inputs)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     heads=st.integers(1, 3), head=st.integers(1, 4), depth=st.integers(1, 3), T=st.integers(1, 5), B=st.integers(1, 3)
 )

@@ -165,7 +165,7 @@ def test_none_in_the_place_of_a_gradient_stops_it() -> None:
     assert np.any(found[-1])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     orders=st.lists(st.tuples(st.sampled_from("bag"), st.booleans()), max_size=6), removed=st.sets(st.integers(0, 5))
 )

@@ -103,7 +103,7 @@ def test_outputs_weights_and_gradients_are_torchs(mask: str, weights: str | None
     assert_alike(layer, reference, inputs, library, **options, **MASKS[mask])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)),
     heads=st.integers(1, 3),
@@ -140,7 +140,7 @@ def test_any_sizes_and_layouts(
     assert_alike(layer, reference, inputs, **options)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**16), need_weights=st.booleans())
 def test_a_masked_key_changes_nothing_and_weights_sum_to_one(seed: int, need_weights: bool) -> None:
     layer, _ = pair(batch_first=True)

@@ -33,7 +33,7 @@ def with_singular_values(values: np.ndarray, A: int, B: int, seed: int) -> np.nd
     return left @ np.diag(values / np.linalg.norm(values)) @ right
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     A=st.integers(1, 6),
     B=st.integers(1, 6),
@@ -51,7 +51,7 @@ def test_the_iteration_equals_its_loop(A: int, B: int, steps: int, scale: float,
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-15 * COEFFICIENTS[0] ** steps + 1e-15)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(A=st.integers(1, 8), B=st.integers(1, 8), seed=st.integers(0, 999), least=st.floats(-2.79, 0.0))
 def test_singular_values_come_to_the_band_and_singular_vectors_stay(A: int, B: int, seed: int, least: float) -> None:
     values = 10.0 ** np.linspace(least, 0, min(A, B))
@@ -123,7 +123,7 @@ MUON = st.fixed_dictionaries(
 SHAPES = st.sampled_from([(2, 3), (4, 2), (3, 3), (1, 4)])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(options=MUON, shape=SHAPES, seed=st.integers(0, 99), on_tape=st.booleans())
 def test_equals_the_reference_over_50_steps(
     options: dict[str, Any], shape: tuple[int, int], seed: int, on_tape: bool
@@ -139,7 +139,7 @@ def test_equals_the_reference_over_50_steps(
     np.testing.assert_allclose(parameter.data, wanted, rtol=0, atol=500 * 1e-15 * np.abs(wanted).max())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(options=MUON, seed=st.integers(0, 99), shape=st.sampled_from([(8, 12), (12, 8), (10, 10)]))
 def test_equals_torch_within_bfloat16(options: dict[str, Any], seed: int, shape: tuple[int, int]) -> None:
     start = torch.from_numpy(matrix(seed, *shape))

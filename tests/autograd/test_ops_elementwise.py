@@ -115,7 +115,7 @@ def test_a_number_on_either_side(against_torch: Any, text: str, number: Any) -> 
     against_torch.same(function, function, np.array([[1.0, 0.0], [-2.0, 0.5]]), second=number != INF)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_maximum_and_minimum_share_ties_and_take_numbers(against_torch: Any, data: Any) -> None:
     shape = data.draw(SHAPES)

@@ -116,7 +116,7 @@ def test_writing_into_a_constant_and_only_the_values_have_a_gradient(against_tor
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_what_is_picked_twice_gets_two_gradients(against_torch: Any, data: Any) -> None:
     shape = data.draw(npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))
@@ -129,7 +129,7 @@ def test_what_is_picked_twice_gets_two_gradients(against_torch: Any, data: Any) 
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_gather_and_scatter_add(against_torch: Any, data: Any) -> None:
     shape = data.draw(npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))

@@ -64,7 +64,7 @@ def test_einsum_equals_torch(against_torch: Any, equation: str, shapes: list[tup
     against_torch.same(lambda *x: ops.einsum(equation, *x), lambda *x: torch.einsum(equation, *x), *arrays)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_einsum_of_drawn_equations_equals_torch(against_torch: Any, data: Any) -> None:
     terms = data.draw(st.lists(st.text("abcd", max_size=3), min_size=1, max_size=3))

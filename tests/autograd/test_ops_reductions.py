@@ -15,7 +15,7 @@ from kb.autograd import Tensor, ops
 INF, NAN = math.inf, math.nan
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_extremes_share_ties(against_torch: Any, data: Any) -> None:
     shape = data.draw(npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))
@@ -93,7 +93,7 @@ def test_products_with_zeros_to_the_second_order(against_torch: Any, zeros: list
     against_torch.same(lambda x: x.T.prod(0), lambda x: x.T.prod(0), x)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_mean_variance_deviation_and_length(against_torch: Any, data: Any) -> None:
     shape = data.draw(npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))

@@ -37,7 +37,7 @@ def test_transposed_is_all_axes_in_reverse(against_torch: Any) -> None:
     against_torch.same(lambda x: x.T, lambda x: x.permute(2, 1, 0), X)  # torch warns of its own here
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_parts_joined_again_are_the_whole(against_torch: Any, data: Any) -> None:
     shape = data.draw(npst.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=5))
@@ -53,7 +53,7 @@ def test_parts_joined_again_are_the_whole(against_torch: Any, data: Any) -> None
         assert [part.shape for part in against_torch.tensor(x).chunk(count, axis)] == sizes
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_stack_and_pad(against_torch: Any, data: Any) -> None:
     shape = data.draw(npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))

@@ -26,7 +26,7 @@ def test_each_operation_of_the_table_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_value_and_gradients_of_two_orders_equal_torch(against_torch: Any, name: str, data: Any) -> None:
     ours, theirs, values = CASES[name](data, against_torch)

@@ -127,7 +127,10 @@ def test_muon_hands_over_its_momentum(module: Any) -> None:
         assert torch.equal(before["momentum_buffer"], after["momentum_buffer"])
 
 
-@pytest.mark.parametrize(("name", "options"), CASES)
+FURTHER: list[tuple[str, dict[str, Any]]] = [("Lion", {"weight_decay": 0.1}), ("LAMB", {}), ("Adafactor", {"d": 1.5})]
+
+
+@pytest.mark.parametrize(("name", "options"), [*CASES, *FURTHER])
 def test_what_was_saved_goes_on_bit_for_bit(name: str, options: dict[str, Any]) -> None:
     first = optimizer_of(ours, name, "numpy", start(), options)
     train(first, "numpy", range(10))

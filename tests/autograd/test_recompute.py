@@ -100,7 +100,7 @@ def test_gradients_are_those_without(library: str, run: Run, how: str) -> None:
         np.testing.assert_allclose(mine.detach().numpy(), other.detach().numpy(), 0 if how != "second order" else 1e-13)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(bounds=st.lists(st.integers(1, 11), max_size=5, unique=True).map(sorted), seed=st.integers(0, 100))
 def test_wherever_a_chain_is_cut(bounds: list[int], seed: int) -> None:
     def run(x: Any, call: Any) -> Any:

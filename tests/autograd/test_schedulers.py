@@ -38,7 +38,7 @@ CASES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_forty_rates_equal_torchs_on_either_optimizer(name: str, data: st.DataObject) -> None:
     options = data.draw(CASES[name])
@@ -55,7 +55,7 @@ def test_a_thousand_steps_down_a_cosine_and_up_again() -> None:
     assert_equal(found, rates(theirs.CosineAnnealingLR(theirs_of(), 1000), 2001))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(["SGD", "Adam"]),
     total=st.integers(8, 40),
@@ -90,7 +90,7 @@ def test_one_cycle_where_torch_divides_by_zero() -> None:
 METRICS = st.lists(st.sampled_from([1.0, 0.99995, 0.9, 0.5, -1.0, 2.0, float("nan"), float("inf")]), max_size=40)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     mode=st.sampled_from(["min", "max"]),
     threshold_mode=st.sampled_from(["rel", "abs"]),

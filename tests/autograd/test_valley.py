@@ -12,7 +12,7 @@ from kb.autograd import Parameter, check_grads, optim, tensor
 from kb.autograd.valley import Moving, Valley, descend
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.1, 100), st.floats(0.1, 100), st.floats(-360, 360))
 def test_the_height_is_the_formula(along: float, across: float, degrees: float) -> None:
     valley = Valley(along, across, degrees)

@@ -55,7 +55,7 @@ def run_program(lines: list[str], leaves: dict[str, Any]) -> tuple[str, Any]:
     return "gradients", [leaf.grad for leaf in leaves.values()]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(data=st.data())
 def test_drawn_programs_give_torchs_gradients_or_are_refused(against_torch: Any, data: Any) -> None:
     names, lines = ["p", "q", "u"], ["u = p * q", "w = p + q"]

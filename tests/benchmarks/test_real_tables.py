@@ -40,7 +40,7 @@ def table(rows: int = 2000) -> Part:
     return Part(X, 2 * X["b"].to_numpy() + few + generator.standard_normal(rows))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=20).filter(lambda some: np.std(some) > 1e-6))
 def test_the_interval_is_that_of_a_t_test(differences: list[float]) -> None:
     found = interval(differences)
@@ -55,7 +55,7 @@ def test_differences_that_have_no_interval_are_named(differences: list[Any]) -> 
         interval(differences)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 9), min_size=5, max_size=30), st.integers(0, 99), st.booleans())
 def test_a_split_parts_all_rows_and_leaves_queries_whole(sizes: list[int], seed: int, ranked: bool) -> None:
     query_N = np.repeat(np.arange(len(sizes)), sizes)

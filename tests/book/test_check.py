@@ -130,12 +130,13 @@ def test_a_cell_that_may_vary_has_a_second_try_and_one_that_is_compared_has_none
         ("from kb import timing", True),
         ("from kb.timing import race as paired", True),
         ("if True:\n    from kb.moe.parallel import cost, timings as clocks", True),
+        ("from kb.distributed import Ranks, demo", True),
         ("import datetime, timeless\nfrom kb import times", False),
         ("time = timing = 'import time'", False),
     ],
 )
-def test_a_page_that_imports_a_clock_times_things(make_page: Callable[..., Path], line: str, wanted: bool) -> None:
-    assert check.times_things(make_page("serving/small", ["x = 1", line])) == wanted
+def test_a_page_that_imports_a_clock_wants_the_machine(make_page: Callable[..., Path], line: str, wanted: bool) -> None:
+    assert check.wants_the_machine(make_page("serving/small", ["x = 1", line])) == wanted
 
 
 def test_pages_run_two_at_a_time_with_one_thread_and_alone_where_they_time_things(
@@ -178,7 +179,7 @@ def test_every_step_runs_and_is_recorded_though_the_first_fails(
     monkeypatch.setattr(steps, "beside", lambda given, _: lambda: [fake(name) for name in given])
     monkeypatch.setattr(steps, "pytest", fake)
     monkeypatch.setattr(notebooks, "pages", lambda chapters: [chapters / "serving" / "small.ipynb"])
-    monkeypatch.setattr(check, "times_things", lambda _: True)
+    monkeypatch.setattr(check, "wants_the_machine", lambda _: True)
     assert check.main([], tmp_path) == 1
     before = ["lint", "format", "unit tests", "types", "compiled loops"]
     assert done == [*before, "page serving/small", "site", "site tests"]

@@ -46,7 +46,7 @@ STYLES = [
 
 
 @given(st.integers(-(10**30), 10**30), st.sampled_from(STYLES), st.sampled_from(["d", ",d", "minus", "wide"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_integers_come_back_from_every_style(value: int, style: str, form: str) -> None:
     written = format(value, ",d" if form == ",d" else "d")
     if form == "minus":
@@ -60,7 +60,7 @@ def test_integers_come_back_from_every_style(value: int, style: str, form: str) 
     st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**9), max_value=10**9),
     st.sampled_from(STYLES),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_decimals_come_back_from_every_style(value: Any, style: str) -> None:
     assert extract_number(style.format(f"{value:f}")) == Fraction(value)
     assert extract_number(style.format(f"{value:,f}")) == Fraction(value)
@@ -69,14 +69,14 @@ def test_decimals_come_back_from_every_style(value: Any, style: str) -> None:
 @given(
     st.integers(-999, 999), st.integers(1, 999), st.sampled_from(["{}/{}", r"\frac{{{}}}{{{}}}", r"\dfrac{{{}}}{{{}}}"])
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_fractions_come_back_from_every_style(above: int, below: int, form: str) -> None:
     for style in STYLES[:4]:
         assert extract_number(style.format(form.format(above, below))) == Fraction(above, below)
 
 
 @given(st.text(alphabet="0123456789.,-/=^%$ \n#*{}\\()答案是三十百分之answer x½²", max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_text_is_too_strange(text: str) -> None:
     assert isinstance(extract_number(text), Fraction | None)
     assert extract_choice(text) in (None, *"ABCDE")

@@ -47,7 +47,7 @@ def test_the_writer_is_right() -> None:
 @given(st.integers(0, 10**12) | st.integers(0, 30_000))
 @example(10**12)
 @example(10**8 + 10**4)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_chinese_comes_back(value: int) -> None:
     for written in (chinese(value), chinese(value).translate(TRADITIONAL)):
         assert parse_chinese(written) == value
@@ -58,7 +58,7 @@ def test_chinese_comes_back(value: int) -> None:
 
 
 @given(st.integers(0, 10**8), st.integers(1, 10**6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_chinese_fractions_come_back(above: int, below: int) -> None:
     assert parse_chinese(f"{chinese(below)}分之{chinese(above)}") == (above if below == 100 else Fraction(above, below))
 

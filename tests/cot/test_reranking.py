@@ -68,7 +68,7 @@ def test_an_oracle_finds_what_is_there() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), min_size=1, max_size=8), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_vote_is_that_of_a_loop(given: list[tuple[int, int]], top: int) -> None:
     solutions = written(*(str(value) for value, _ in given))
     found = rerank("q", solutions, scores(*(score / 8 for _, score in given)), extract=answer, top=top)

@@ -81,7 +81,7 @@ def test_neighbours_by_hand() -> None:
 
 
 @given(POOLS, st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_neighbours_are_those_of_a_loop(pool: np.ndarray, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(pool)))
     query = pool[0] + 0.5
@@ -102,7 +102,7 @@ def test_k_centre_by_hand() -> None:
 
 
 @given(POOLS, st.integers(1, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_k_centre_is_within_twice_the_best(pool: np.ndarray, count: int) -> None:
     from itertools import combinations
 
@@ -190,7 +190,7 @@ def test_coverage_by_hand() -> None:
 
 
 @given(POOLS, st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_coverage_is_that_of_a_loop(pool: np.ndarray, data: st.DataObject) -> None:
     chosen = data.draw(st.lists(st.integers(0, len(pool) - 1), min_size=1, max_size=5, unique=True))
     groups = data.draw(st.lists(st.integers(0, 3), min_size=len(pool), max_size=len(pool)))

@@ -52,7 +52,7 @@ def test_weights_can_turn_a_vote() -> None:
 
 
 @given(st.lists(st.sampled_from([None, 1, 2, 3]), max_size=12), st.randoms())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_vote_counts_all(answers: list[int | None], rng: Any) -> None:
     vote = majority(answers)
     assert vote.total == len(answers) == sum(count for _, count in vote.counts) + vote.unanswered
@@ -71,7 +71,7 @@ def test_weights_of_probabilities() -> None:
 
 
 @given(st.lists(st.sampled_from([None, 1, 2]), max_size=6), st.integers(0, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_decided_is_when_no_future_changes_it(answers: list[int | None], remaining: int) -> None:
     now = majority(answers).answer
     futures = itertools.product([None, 1, 2, 3], repeat=remaining)
@@ -80,14 +80,14 @@ def test_decided_is_when_no_future_changes_it(answers: list[int | None], remaini
 
 
 @given(st.lists(st.integers(0, 40), max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_beta_is_that_of_scipy(counts: list[int]) -> None:
     first, second = sorted([*counts, 0, 0], reverse=True)[:2]
     assert beta_confidence(counts) == pytest.approx(stats.beta.sf(0.5, first + 1, second + 1), abs=1e-12)
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_dirichlet_of_two_is_beta(first: int, second: int) -> None:
     assert dirichlet_confidence([first, second], unseen=0) == pytest.approx(beta_confidence([first, second]), abs=1e-8)
 

@@ -11,7 +11,7 @@ from kb.gbdt.binning.bounds import close_bins, close_bins_loop, different_values
 from kb.gbdt.binning.mapper import Categories, Numbers, find_categories, find_mappers
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.integers(1, 40), st.integers(0, 12))
 def test_going_from_edge_to_edge_is_going_value_by_value(counts: list[int], most: int, least: int) -> None:
     values, sizes = np.arange(len(counts), dtype=float), np.array(counts)
@@ -25,7 +25,7 @@ def test_values_that_fill_a_bin_get_one() -> None:
     assert 2 < bounds[0] < 3 < bounds[1] < 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0, -1.0, 1e-40]), min_size=1, max_size=60),
     st.integers(2, 20),

@@ -35,7 +35,7 @@ def by_both(histogram: np.ndarray, sums: Sums, parameters: TreeParameters) -> li
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**16),
     bins=st.integers(1, 60),

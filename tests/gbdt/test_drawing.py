@@ -30,7 +30,7 @@ def test_a_sample_is_in_order_and_without_repetition(total: int, count: int) -> 
         np.testing.assert_array_equal(chosen, Drawing(seed).sample(total, count))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 3000), st.data())
 def test_a_compiled_pass_is_the_loop_and_leaves_the_same_state(seed: int, total: int, data: st.DataObject) -> None:
     pytest.importorskip("numba")

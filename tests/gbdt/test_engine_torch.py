@@ -51,7 +51,7 @@ def pair(bins: Bins, *, kernel: bool | None = None) -> tuple[NumpyEngine, TorchE
     return NumpyEngine(bins, parameters, directions), TorchEngine(bins, parameters, directions, CPU, kernel)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(2, 300), st.sampled_from([3, 30, 255, 300]), st.data())
 def test_integers_and_orders_are_numpys(seed: int, rows: int, max_bin: int, draw: st.DataObject) -> None:
     bins, *derivatives = data(seed, rows, max_bin=max_bin)

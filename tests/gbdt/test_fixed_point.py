@@ -19,7 +19,7 @@ def both(gradients: np.ndarray, hessians: np.ndarray) -> FixedPoint:
     return plain
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-(2.0**90), 2.0**90, width=32), min_size=1, max_size=40), st.integers(0, 3))
 def test_a_sum_of_integers_is_the_sum_to_the_last_of_sixty_binary_places(values: list[float], seed: int) -> None:
     numbers = np.array(values, np.float32)

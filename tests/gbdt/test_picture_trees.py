@@ -56,7 +56,7 @@ def test_categories_are_refused() -> None:
             nodes_of(tree)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**16), leaves=st.integers(2, 20))
 def test_a_drawing_has_each_node_once_and_no_two_at_one_place(seed: int, leaves: int) -> None:
     X, y = table(seed, 200)

@@ -86,7 +86,7 @@ def test_parameters_are_refused_before_the_data_are_looked_at() -> None:
         GBDTRegressor(n_estimators=2).fit(GOOD, TARGET).set_params(n_jobs="2").predict(GOOD)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(sorted(GBDTRanker().get_params())),
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats(width=16) | st.text(max_size=3) | st.lists(st.none()),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kb.gbdt.sampling.row_sampling import Goss
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**16),
     rows=st.integers(1, 300),

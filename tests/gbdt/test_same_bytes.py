@@ -33,7 +33,7 @@ def on_torch(device_type: str, *arguments: Any) -> TorchEngine:
     return TorchEngine(*arguments[:3], torch.device("cpu"))
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6), st.integers(30, 400), st.booleans())
 @pytest.mark.parametrize("objective", [*REGRESSIONS, "binary", "multiclass"])
 def test_the_order_of_the_rows_threads_and_engines_change_no_byte(

@@ -105,14 +105,14 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
 TEXT = fitted("two classes")[0].to_json()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, len(TEXT) - 1))
 def test_a_text_that_was_cut_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match="not whole"):
         GBDTClassifier.from_json(TEXT[:length])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, len(TEXT) - 1), st.sampled_from("0123456789.-eE,:[]{}\"' truefalsn\\x"))
 def test_a_text_with_another_character_is_refused_or_means_the_same(place: int, character: str) -> None:
     found = outcome(TEXT[:place] + character + TEXT[place + 1 :])
@@ -202,7 +202,7 @@ def test_what_is_no_model_is_refused_even_if_signed(name: str) -> None:
 INTEGERS = ["feature", "bin", "left", "right", "leaf_count", "node_count"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(INTEGERS), st.integers(0, 29), st.integers(-40, 40))
 def test_no_signed_tree_leads_astray(name: str, place: int, value: int) -> None:
     """Whatever is accepted, all rows come to a leaf that is there."""
@@ -257,7 +257,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(VALUES)
 def test_values_come_back_with_their_types_and_bits(value: Any) -> None:
     back = decode(json.loads(json.dumps(encode(value, "it"), allow_nan=False)), "it")

@@ -28,7 +28,7 @@ def missing_of(model: Model) -> np.ndarray:
     return np.array([mapper.has_missing for mapper in model.mappers], bool)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10_000), st.integers(2, 24), st.sampled_from([-1, 2, 4]))
 def test_leaf_by_leaf_is_coalition_by_coalition(seed: int, leaves: int, depth: int) -> None:
     values, target = table(seed, 300)
@@ -106,7 +106,7 @@ def exact_shares(holds: list[bool], shares: list[float]) -> list[float]:
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 1000)), min_size=1, max_size=36))
 def test_a_leafs_shares_are_exact(features: list[tuple[bool, int]]) -> None:
     holds, shares = [hold for hold, _ in features], [share / 1000 for _, share in features]

@@ -44,7 +44,7 @@ def compare(request: pytest.FixtureRequest, device: torch.device) -> OnDevice:
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_each_operation_equals_torch_on_the_cpu(compare: OnDevice, name: str, data: Any) -> None:
     ours, theirs, values = CASES[name](data, compare)

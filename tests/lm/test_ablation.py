@@ -241,7 +241,7 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(config=configs, length=st.integers(1, 7))
 def test_every_setting_counts_exactly_and_looks_only_back(config: AblationConfig, length: int) -> None:
     model = AblationLM(config)

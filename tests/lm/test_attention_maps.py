@@ -68,7 +68,7 @@ def maps(draw: st.DrawFn) -> tuple[Tensor, int]:
     return scores.masked_fill(hidden, -torch.inf).softmax(-1), draw(st.integers(3, T - 1))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(case=maps())
 def test_scores_are_those_of_the_loop_and_lie_between_0_and_1(case: tuple[Tensor, int]) -> None:
     fast, loop = head_scores(*case), head_scores_loop(*case)

@@ -24,7 +24,7 @@ def test_greedy_tokens_are_transformers(kind: str, B: int, T: int, make_pair: An
         assert torch.equal(generate(pair.ours, tokens, 12, use_cache=use_cache), theirs)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     B=st.integers(1, 3),
     T=st.integers(1, 30),
@@ -50,7 +50,7 @@ def test_cached_equals_uncached(tiny: Any, B: int, T: int, new: int, sampling: S
     assert torch.equal(runs[0][:, :T], tokens)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(1, 6), min_size=1, max_size=6), seed=st.integers(0, 2**31))
 def test_any_split_into_chunks_gives_the_same_logits(tiny: Any, cuts: list[int], seed: int) -> None:
     tokens = tiny.tokens(2, sum(cuts), seed)

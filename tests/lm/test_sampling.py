@@ -42,7 +42,7 @@ def processors(params: SamplingParams) -> LogitsProcessorList:
     return chain
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     B=st.integers(1, 4),
     V=st.integers(1, 80),

@@ -41,7 +41,7 @@ def test_recurrence_formula_equals_count(kind: str, n: int) -> None:
     assert count(lambda: module(x)).flops == recurrence_cost(n, 8, kind=kind).flops
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(n=st.integers(1, 20), k=st.integers(2, 4), dilated=st.booleans())
 def test_convolution_formulas_equal_count(n: int, k: int, dilated: bool) -> None:
     dilations = (exponential_dilations if dilated else contiguous_dilations)(n, k)
@@ -80,7 +80,7 @@ def test_steps_in_sequence_are_the_products_that_wait_in_the_graph(n: int) -> No
     assert longest_chain_of_products(one) == convolution_cost(n, 8, kernel=3).sequential_steps == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n=st.integers(1, 300), k=st.integers(2, 9))
 def test_stacks_reach_the_first_position_and_no_shallower_stack_does(n: int, k: int) -> None:
     for find in (contiguous_dilations, exponential_dilations):
@@ -104,7 +104,7 @@ def test_numbers_on_paper() -> None:
     assert exponential_dilations(1, 2) == ()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(width=st.integers(1, 500), kind=st.sampled_from(list(GATES)))
 def test_attention_and_recurrence_cost_the_same_at_their_equal_length(width: int, kind: str) -> None:
     length = int(equal_length(width, kind=kind))

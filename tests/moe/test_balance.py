@@ -32,7 +32,7 @@ def even_routing(experts: int, top_k: int) -> Routing:
     return Routing(experts_TK, torch.ones(experts, top_k), scores_TE.log(), scores_TE)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(experts=st.integers(1, 9), data=st.data(), tokens=st.integers(1, 40), seed=st.integers(0, 2**31))
 def test_the_switch_loss_equals_transformers_in_value_and_gradient(
     experts: int, data: st.DataObject, tokens: int, seed: int
@@ -48,7 +48,7 @@ def test_the_switch_loss_equals_transformers_in_value_and_gradient(
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(experts=st.integers(1, 8), data=st.data())
 def test_at_balance_the_loss_is_one_and_nothing_is_violated(experts: int, data: st.DataObject) -> None:
     routing = even_routing(experts, data.draw(st.integers(1, experts)))
@@ -101,7 +101,7 @@ def test_the_z_loss_and_its_gradient() -> None:
     torch.testing.assert_close(torch.autograd.grad(loss, logits_TE)[0], wanted_TE)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(loads=st.lists(st.integers(0, 9), min_size=1, max_size=6))
 def test_the_bias_goes_towards_the_mean_load(loads: list[int]) -> None:
     bias_E = torch.linspace(-1, 1, len(loads), dtype=torch.float64)

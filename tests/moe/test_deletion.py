@@ -67,7 +67,7 @@ def test_a_layer_that_is_not_there_is_named() -> None:
         language_model_without(model, {2: [0]})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_deleting_an_expert_is_forbidding_it(data: st.DataObject) -> None:
     experts = data.draw(st.integers(2, 6))
@@ -142,7 +142,7 @@ def test_the_noise_of_a_router_goes_with_its_experts() -> None:
     assert torch.equal(router_without(router, [0, 2]).noise_weight, router.noise_weight[[1, 3]])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_deleting_an_expert_of_ple_is_forbidding_it(data: st.DataObject) -> None:
     specific, shared = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))

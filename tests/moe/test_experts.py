@@ -62,7 +62,7 @@ def assert_all_equal_the_loop(layer: MoELayer, x_TD: Tensor, fast: tuple[str, ..
             torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     config=configs(),
     tokens=st.integers(0, 12),
@@ -141,7 +141,7 @@ def test_one_expert_is_the_dense_network_bit_for_bit(tokens: int, implementation
     assert torch.equal(down[0], dense_down)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(config=configs(), tokens=st.integers(0, 9), seed=st.integers(0, 2**31))
 def test_experts_of_any_kind_and_width_equal_the_loop(config: RouterConfig, tokens: int, seed: int) -> None:
     torch.manual_seed(seed)
@@ -166,7 +166,7 @@ def test_experts_of_any_kind_and_width_equal_the_loop(config: RouterConfig, toke
             torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     tokens=st.integers(0, 10),
     experts=st.integers(1, 5),

@@ -62,7 +62,7 @@ def test_heads_are_tied_as_they_were(tie: bool) -> None:
         assert all(p.grad is not None for name, p in merged.named_parameters() if "router" not in name)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(weights=st.lists(st.floats(0.01, 1), min_size=1, max_size=4))
 def test_a_weighted_average_is_the_sum_of_weight_times_parameter(weights: list[float]) -> None:
     weights = [weight / sum(weights) for weight in weights]

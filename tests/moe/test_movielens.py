@@ -12,7 +12,7 @@ from kb import tables
 from kb.moe.multi_task.movielens import before, movielens, unseen_films
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     events=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(-4, 4)), max_size=20),
     queries=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), max_size=10),
@@ -36,7 +36,7 @@ def test_before_names_bad_input() -> None:
         before(-one, one, one, one, one)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, max_size=25), st.integers(0, 99))
 def test_unseen_films_are_films_that_the_user_never_rates(pairs: list[tuple[int, int]], seed: int) -> None:
     user_R, film_R = np.array(pairs).T

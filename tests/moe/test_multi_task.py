@@ -37,7 +37,7 @@ def some_bank(experts: int, width: int) -> ModuleExperts:
     return ModuleExperts(perceptron([width, 5, 3], last_relu=True) for _ in range(experts)).double()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.integers(0, 7),
     experts=st.integers(1, 6),
@@ -74,7 +74,7 @@ def test_experts_run_once_give_what_the_equations_say(
         torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(experts=st.integers(1, 6), top_k=st.integers(1, 6), swiglu=st.booleans(), seed=st.integers(0, 2**31))
 def test_each_gate_is_a_language_models_layer(experts: int, top_k: int, swiglu: bool, seed: int) -> None:
     torch.manual_seed(seed)
@@ -156,7 +156,7 @@ def ple_written_out(model: ProgressiveExtraction, x_TD: Tensor) -> Tensor:
     return torch.cat([tower(x_TO) for tower, x_TO in zip(model.towers, read, strict=False)], 1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     tasks=st.integers(1, 3),
     specific=st.integers(1, 3),

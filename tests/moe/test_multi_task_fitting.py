@@ -20,7 +20,7 @@ from kb.moe.multi_task import (
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(-3, 3), st.sampled_from([0.0, 1.0, float("nan")])), min_size=2, max_size=30))
 def test_ranking_quality_is_scikit_learns_auc(rows: list[tuple[int, float]]) -> None:
     score_N1, target_N1 = (torch.tensor(column, dtype=torch.float32)[:, None] for column in zip(*rows, strict=True))
@@ -62,7 +62,7 @@ def test_epochs_show_each_row_once_and_depend_on_the_seed_alone() -> None:
     assert first == [x_BD[:, 0].tolist() for x_BD, _ in epochs(rows, 3, 2, seed=1)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cosine=st.floats(-1, 1), seed=st.integers(0, 1000))
 def test_correlated_tasks_are_as_alike_as_asked(cosine: float, seed: int) -> None:
     x_ND, target_N2 = correlated_tasks(4000, 5, cosine, seed=seed, sines=0, noise=0.0)

@@ -51,7 +51,7 @@ def choice_of_one(logits: list[float], config: RouterConfig, bias: list[float]) 
     return {e: config.scale * scores[e] / total for e in chosen}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(config=configs(), tokens=st.integers(0, 6), seed=st.integers(0, 2**31))
 def test_choices_and_weights_equal_a_loop(config: RouterConfig, tokens: int, seed: int) -> None:
     torch.manual_seed(seed)
@@ -105,7 +105,7 @@ def kept_by_loop(routing: Routing, capacity: int, by: str) -> list[list[bool]]:
     return kept
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     tokens=st.integers(0, 12),
     experts=st.integers(1, 5),

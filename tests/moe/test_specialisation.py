@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
@@ -20,7 +20,6 @@ def routing_of(T: int, E: int, K: int, seed: int = 0) -> Routing:
     return route(torch.randn(T, E, generator=torch.Generator().manual_seed(seed)), RouterConfig(E, K))
 
 
-@settings(deadline=None)
 @given(T=st.integers(0, 20), E=st.integers(1, 5), X=st.integers(1, 4), data=st.data())
 def test_usage_is_what_a_loop_counts(T: int, E: int, X: int, data: st.DataObject) -> None:
     routing = routing_of(T, E, data.draw(st.integers(1, E)))
@@ -32,7 +31,6 @@ def test_usage_is_what_a_loop_counts(T: int, E: int, X: int, data: st.DataObject
     assert torch.equal(usage(routing, labels_T, X), wanted_XE)
 
 
-@settings(deadline=None)
 @given(table=st.lists(st.lists(st.integers(0, 30), min_size=3, max_size=3), min_size=1, max_size=4))
 def test_information_is_that_of_scikit_learn(table: list[list[int]]) -> None:
     counts_XE = torch.tensor(table)
@@ -58,7 +56,6 @@ def test_information_at_its_ends() -> None:
     assert normalised_mutual_information(half_XE) == pytest.approx(2 / 3)
 
 
-@settings(deadline=None)
 @given(text=st.text(alphabet="ab \n\t9.,_é", max_size=40))
 def test_classes_are_those_of_regular_expressions(text: str) -> None:
     raw = text.encode()

@@ -23,7 +23,7 @@ def by_autograd(x_RD: Tensor, gate_up_E2FD: Tensor, down_EDF: Tensor, ends: list
     return torch.cat([*outs, x_RD.new_zeros(len(x_RD) - ends[-1], down_EDF.shape[1])])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     sizes=st.lists(st.integers(0, 4), min_size=1, max_size=5),
     left_out=st.integers(0, 3),

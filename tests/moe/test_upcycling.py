@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -55,7 +55,6 @@ def keeping(draw: st.DrawFn) -> RouterConfig:
     )
 
 
-@settings(deadline=None)
 @given(config=keeping(), seed=st.integers(0, 99), shared=st.integers(0, F - 1), std=st.sampled_from([0.0, 0.02, 1.0]))
 def test_copies_behind_weights_that_sum_to_one_are_the_network(
     config: RouterConfig, seed: int, shared: int, std: float
@@ -149,7 +148,6 @@ def test_without_a_drop_experts_are_copies_and_with_all_dropped_none_is() -> Non
     assert len({float(one.detach().sum()) for one in fresh.gate_up_proj}) == 5
 
 
-@settings(deadline=None)
 @given(share=st.floats(0, 1), seed=st.integers(0, 99))
 def test_the_same_units_of_all_three_matrices_are_drawn_anew(share: float, seed: int) -> None:
     one = matrices(network())

@@ -25,7 +25,7 @@ def test_first_rows_by_hand() -> None:
     assert table[1].tolist() == pytest.approx([0.8414710, 0.5403023, 0.0099998, 0.9999500], abs=1e-7)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(length=st.integers(1, 40), pairs=st.integers(1, 16), base=st.sampled_from([1.0, 10.0, 1e4, 5e5]))
 def test_loop_equals_fast_path(length: int, pairs: int, base: float) -> None:
     fast = sinusoidal_positions(length, 2 * pairs, base=base, dtype=torch.float64)
@@ -41,7 +41,7 @@ def test_equals_transformers_but_for_the_order_of_features() -> None:
     torch.testing.assert_close(ours[:, half_split_order(32)], theirs, rtol=0, atol=1e-4)  # their angles are float32
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(position=st.integers(0, 5000), offset=st.integers(-100, 5000), pairs=st.integers(1, 8))
 def test_a_shift_turns_each_pair_whatever_the_position(position: int, offset: int, pairs: int) -> None:
     offset = max(offset, -position)

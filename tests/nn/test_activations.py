@@ -108,7 +108,7 @@ def test_known_numbers() -> None:
     assert float(table["sigmoid"].derivative(torch.tensor([30.0]))) > 0  # σ (1 - σ) would be 0 in float32
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(slope=st.floats(-1, 1), alpha=st.floats(0.1, 3), seed=st.integers(0, 2**31))
 def test_parameters_as_in_torch(slope: float, alpha: float, seed: int) -> None:
     x = torch.randn(20, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()

@@ -23,7 +23,7 @@ def test_slopes_are_the_loop_and_bloom(heads: int) -> None:
     torch.testing.assert_close(slopes, bloom, rtol=1e-5, atol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(heads=st.integers(1, 6), T=st.integers(1, 6), past=st.integers(0, 4), seed=st.integers(0, 2**31))
 def test_bias_is_the_loop_and_gives_bloom_s_weights(heads: int, T: int, past: int, seed: int) -> None:
     S, slopes = T + past, alibi_slopes(heads)

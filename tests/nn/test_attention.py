@@ -39,7 +39,7 @@ def shapes(draw: st.DrawFn) -> dict[str, int]:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shape=shapes(), window=st.none() | st.integers(1, 9))
 def test_loop_equals_fused_in_value_and_gradient(shape: dict[str, int], window: int | None) -> None:
     qkv = random_qkv(**shape)
@@ -51,7 +51,7 @@ def test_loop_equals_fused_in_value_and_gradient(shape: dict[str, int], window: 
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shape=shapes())
 def test_equals_transformers_eager_attention(shape: dict[str, int]) -> None:
     q, k, v = random_qkv(**shape)

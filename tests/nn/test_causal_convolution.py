@@ -19,7 +19,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     shape=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 6)),
     O=st.integers(1, 3),
@@ -55,7 +55,7 @@ def test_by_hand(way: Callable[..., Tensor]) -> None:
     assert way(x, kernel, torch.tensor([0.5]), dilation=2).flatten().tolist() == [1.5, 2.5, 13.5, 24.5]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(K=st.integers(1, 3), dilations=st.lists(st.integers(1, 4), min_size=1, max_size=3))
 def test_the_last_output_of_a_stack_sees_its_receptive_field_and_no_more(K: int, dilations: list[int]) -> None:
     field = receptive_field(K, dilations)

@@ -10,7 +10,7 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 from kb.nn import ACTIVATIONS, SwiGLU, swiglu_loop
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     width=st.integers(1, 12),
     inner=st.integers(1, 20),

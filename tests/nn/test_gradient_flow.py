@@ -19,7 +19,7 @@ from kb.nn import (
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(gain=st.floats(0, 2), depth=st.integers(1, 30), width=st.integers(1, 16), seed=st.integers(0, 2**31))
 def test_an_orthogonal_layer_scales_the_gradient_by_its_gain(gain: float, depth: int, width: int, seed: int) -> None:
     flow = gain_per_layer(gain, depth=depth, width=width, seed=seed)

@@ -35,7 +35,7 @@ def test_a_quarter_turn_by_hand() -> None:
     assert apply_rotary_interleaved(x, cos, sin).flatten().tolist() == [0.0, 1.0, 3.0, 4.0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(B=st.integers(1, 3), T=st.integers(1, 4), N=st.integers(1, 3), P=st.integers(1, 6), seed=st.integers(0, 2**31))
 def test_equals_gpt_j_the_loop_and_the_reordered_half_split(B: int, T: int, N: int, P: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -54,7 +54,7 @@ def test_equals_gpt_j_the_loop_and_the_reordered_half_split(B: int, T: int, N: i
     torch.testing.assert_close(ours[0, 0, 0], loop, rtol=1e-4, atol=1e-4)  # float32 angles of up to 300 radians
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(m=st.integers(0, 400), n=st.integers(0, 400), shift=st.integers(0, 400), seed=st.integers(0, 2**31))
 def test_scores_depend_on_the_distance_and_norms_are_kept(m: int, n: int, shift: int, seed: int) -> None:
     q, k = torch.randn(2, 1, 1, 1, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

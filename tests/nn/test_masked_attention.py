@@ -40,7 +40,7 @@ def cases(draw_: st.DrawFn) -> tuple[list[Tensor], Tensor | None]:
     return qkv, mask.masked_fill(forbidden, -math.inf)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(case=cases())
 def test_three_ways_give_one_answer_in_value_and_gradient(case: tuple[list[Tensor], Tensor | None]) -> None:
     qkv, mask = case
@@ -54,7 +54,7 @@ def test_three_ways_give_one_answer_in_value_and_gradient(case: tuple[list[Tenso
             torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(case=cases())
 def test_weights_are_equal_and_rows_sum_to_one_or_are_nan(case: tuple[list[Tensor], Tensor | None]) -> None:
     qkv, mask = case

@@ -73,7 +73,7 @@ def random_mask(kind: str | None, shape: tuple[int, ...], generator: torch.Gener
     return torch.randn(shape, generator=generator, dtype=torch.float64).masked_fill(forbidden, -math.inf)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(case=cases())
 def test_equals_torch_in_output_weights_and_gradients(case: dict[str, Any]) -> None:
     options = {name: case[name] for name in ("kdim", "vdim", "bias", "batch_first")}
@@ -185,7 +185,7 @@ def test_initial_values_are_those_of_torch_after_the_same_seed(options: dict[str
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(parts=st.lists(st.integers(1, 3), min_size=1, max_size=4), G=st.sampled_from([1, 3]), first=st.booleans())
 def test_decoding_in_any_steps_equals_the_whole_causal_pass(parts: list[int], G: int, first: bool) -> None:
     torch.manual_seed(0)

@@ -88,7 +88,7 @@ def test_gradients_equal_finite_differences(
     assert torch.autograd.gradcheck(layer, normal(*shape).requires_grad_(), fast_mode=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(count=st.integers(2, 8), shift=st.floats(-100, 100), stretch=st.floats(0.5, 100), seed=st.integers(0, 2**31))
 def test_loops_and_invariances(count: int, shift: float, stretch: float, seed: int) -> None:
     x, grad = normal(2, count, seed=seed)

@@ -11,7 +11,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from kb.nn import RMSNorm, rms_norm, rms_norm_loop
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     shape=st.lists(st.integers(1, 5), min_size=0, max_size=3),
     width=st.integers(1, 24),
@@ -65,7 +65,7 @@ def test_float16_squares_do_not_overflow() -> None:
     torch.testing.assert_close(RMSNorm(8).half()(x), torch.ones(1, 8, dtype=torch.float16))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(width=st.integers(1, 64), scale=st.floats(1e-2, 1e3), seed=st.integers(0, 2**31))
 def test_root_mean_square_is_one_and_scale_does_not_matter(width: int, scale: float, seed: int) -> None:
     x = torch.randn(width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.5

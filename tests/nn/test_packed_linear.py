@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not can_pack(nn.Linear(1, 1)), reason="this torc
     bias=st.booleans(),
     seed=st.integers(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_gives_what_linear_gives(rows: int, inputs: int, outputs: int, bias: bool, seed: int) -> None:
     noise = torch.Generator().manual_seed(seed % 2**32)
     linear = nn.Linear(inputs, outputs, bias=bias).requires_grad_(False)
@@ -48,7 +48,7 @@ def test_a_weight_that_is_tied_stays_with_its_other_owner() -> None:
 
 
 @given(rows=st.sampled_from([0, 1, 3, 511, 512, 513, 1100]), bias=st.booleans(), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_packed_feed_forward_network_gives_what_it_gave(rows: int, bias: bool, seed: int) -> None:
     ffn = SwiGLU(12, 20, bias=bias).requires_grad_(False)
     noise = torch.Generator().manual_seed(seed)

@@ -60,7 +60,7 @@ def assert_close(ours: Tensor, wanted: Tensor) -> None:
     gated=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_gives_what_torch_gives(
     rows: int, inputs: int, outputs: list[int], bias: bool, normed: bool, added: bool, gated: bool, seed: int
 ) -> None:
@@ -99,7 +99,7 @@ def test_any_leading_axes_views_and_gradients_are_taken() -> None:
 
 
 @given(first=st.integers(0, 40), count=st.integers(1, 30), seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_row_is_the_same_to_the_last_bit_whatever_stands_beside_it(first: int, count: int, seed: int) -> None:
     packed = PanelLinear(*layers(37, [61, 30], bias=True), norm=some_norm(37))
     x = torch.randn(300, 37, generator=torch.Generator().manual_seed(seed))
@@ -159,7 +159,7 @@ def test_runs_in_torch_s_threads_and_leaves_their_number_as_it_was() -> None:
 @given(
     tokens=st.integers(0, 20), heads=st.integers(1, 5), pairs=st.sampled_from([1, 3, 32]), seed=st.integers(0, 2**31)
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_rotates_the_first_heads_in_place(tokens: int, heads: int, pairs: int, seed: int) -> None:
     noise = torch.Generator().manual_seed(seed)
     x = torch.randn(tokens, heads + 2, 2 * pairs, generator=noise)

@@ -66,7 +66,7 @@ def test_angles_are_transformers_to_the_last_bit(name: str, length: int) -> None
     assert torch.equal(torch.cat((sin, sin), -1), wanted_sin)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(B=st.integers(1, 3), T=st.integers(1, 5), N=st.integers(1, 3), P=st.integers(1, 6), seed=st.integers(0, 2**31))
 def test_turning_equals_transformers_and_the_loop(B: int, T: int, N: int, P: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -104,7 +104,7 @@ def test_small_positions_equal_the_loop_tightly_with_gradient() -> None:
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(m=st.integers(0, 500), n=st.integers(0, 500), shift=st.integers(0, 500), seed=st.integers(0, 2**31))
 def test_dot_products_depend_on_the_distance_alone(m: int, n: int, shift: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -37,7 +37,7 @@ def assert_same(ours: Any, theirs: Any, inputs: list[Tensor], results: list[list
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     kind=st.sampled_from(list(KINDS)),
     B=st.sampled_from([None, 1, 3]),
@@ -129,7 +129,7 @@ def test_the_reset_gate_of_torch_acts_after_the_product_which_is_another_functio
 
 
 @kinds
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(parts=st.lists(st.integers(1, 3), min_size=2, max_size=4))
 def test_going_on_from_the_last_state_equals_one_run(kind: str, parts: list[int]) -> None:
     module, x = KINDS[kind][0](2, 3, 2).double(), draw(sum(parts), 2, 2)

@@ -26,7 +26,7 @@ def test_distances_of_the_newest_queries() -> None:
     assert distances(2, 4).tolist() == [[-2, -1, 0, 1], [-3, -2, -1, 0]]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     B=st.integers(1, 2),
     T=st.integers(1, 4),
@@ -80,7 +80,7 @@ def test_relative_values_equal_the_sum_with_gradients() -> None:
     assert torch.autograd.gradcheck(relative_value_mix, inputs)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     bidirectional=st.booleans(),
     eighths=st.integers(1, 8),

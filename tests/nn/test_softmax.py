@@ -55,7 +55,7 @@ def test_extremes_are_as_in_torch(row: list[float]) -> None:
     torch.testing.assert_close(log_softmax(x), F.log_softmax(x, -1), equal_nan=True)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(N=st.integers(1, 4), V=st.integers(1, 7), scale=st.floats(0.1, 50), seed=st.integers(0, 2**31))
 def test_values_and_products_equal_torch(N: int, V: int, scale: float, seed: int) -> None:
     x, grad = scale * normal(N, V, seed=seed), normal(N, V, seed=seed + 1)
@@ -73,7 +73,7 @@ def test_values_and_products_equal_torch(N: int, V: int, scale: float, seed: int
     torch.testing.assert_close(softmax_naive(x.detach() / scale), softmax(x.detach() / scale))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(V=st.integers(1, 6), seed=st.integers(0, 2**31))
 def test_jacobian_by_loop_by_formula_and_by_torch(V: int, seed: int) -> None:
     x, grad = normal(2, V, seed=seed)

@@ -112,7 +112,7 @@ def threads() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(drawn=scenes(), biased=st.booleans())
 def test_float64_equals_dense_attention_of_each_sequence(drawn: dict[str, Any], biased: bool) -> None:
     scene = make_scene(**drawn, dtype=torch.float64)
@@ -123,7 +123,7 @@ def test_float64_equals_dense_attention_of_each_sequence(drawn: dict[str, Any], 
 
 
 @pytest.mark.parametrize("panels", [True, False])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(drawn=scenes(), biased=st.booleans())
 def test_float32_equals_dense_attention_of_each_sequence(panels: bool, drawn: dict[str, Any], biased: bool) -> None:
     pytest.importorskip("numba")
@@ -137,7 +137,7 @@ def test_float32_equals_dense_attention_of_each_sequence(panels: bool, drawn: di
     assert close(ours, wanted, 1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(drawn=scenes(), biased=st.booleans())
 def test_the_loop_equals_dense_attention_of_each_sequence(drawn: dict[str, Any], biased: bool) -> None:
     scene = make_scene(**{**drawn, "spans": drawn["spans"][:2], "M": 1}, dtype=torch.float64)

@@ -66,7 +66,7 @@ def schedules(draw: st.DrawFn) -> tuple[list[int], list[list[tuple[int, int]]]]:
     return lengths, steps
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     schedule=schedules(),
     block_size=st.integers(1, 17),

@@ -60,7 +60,7 @@ PARTS = st.sampled_from([0xF0, 0x9F, 0x98, 0x80, 0xE4, SPECIAL, *PIECES])
 BYTES = st.lists(st.one_of(st.integers(0, 255), PARTS), max_size=60)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(ids=BYTES, skip=st.booleans())
 def test_any_bytes_stream_to_what_they_decode_to(ids: list[int], skip: bool) -> None:
     stream = DecodeStream(Bytes(), skip_special_tokens=skip)
@@ -75,7 +75,7 @@ def test_a_long_window_is_not_cut_within_a_character(before: int) -> None:
     assert "".join(streamed(DecodeStream(Bytes()), ids)) == "a\ufffd" * (before - 1) + "a😀"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text())
 def test_no_half_character_of_a_valid_text_is_shown(text: str) -> None:
     shown = ""
@@ -86,7 +86,7 @@ def test_no_half_character_of_a_valid_text_is_shown(text: str) -> None:
     assert shown + stream.unfinished == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.lists(st.sampled_from(TEXTS), max_size=4).map("".join), skip=st.booleans())
 def test_the_real_tokenizer_streams_as_hugging_faces_does(
     tokenizer: checkpoints.Tokenizer, text: str, skip: bool
@@ -182,7 +182,7 @@ def first_stop(text: str, stops: list[str]) -> tuple[str, int] | None:
     return stops[place], end - len(stops[place])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     text=st.text("ab中😀", max_size=25),
     stops=st.lists(st.text("ab中😀", min_size=1, max_size=4), max_size=3, unique=True),
@@ -201,7 +201,7 @@ def test_stop_strings_cut_the_text_wherever_tokens_fall(
     assert (so_far or [""])[-1] == final
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     text=st.text("abc", max_size=20),
     stops=st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=2, unique=True),
@@ -277,7 +277,7 @@ def test_the_text_of_one_token(token: int, before: list[int], expected: str) -> 
     assert decode_token(Bytes(), token, before) == expected
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="\ufffd"), max_size=12))
 def test_the_texts_of_all_tokens_are_the_text(text: str) -> None:
     ids = list(text.encode())

@@ -208,7 +208,7 @@ def test_random_traffic_gives_every_request_its_own_tokens(
 ) -> None:
     examples = int(os.environ.get("KB_SERVING_EXAMPLES", "30"))
     # A run of ten examples takes some hundred steps, or a thousand: runs are added until there are enough.
-    settled = settings(max_examples=10, stateful_step_count=30, deadline=None, derandomize=False, database=None)
+    settled = settings(max_examples=10, stateful_step_count=30, derandomize=False, database=None)
     parts = {"model": tiny, "plain": tiny, "answers": staticmethod(answers), "folder": tmp_path}
     machine = type("Traffic", (RandomTraffic,), parts)
     for _ in range(2 * examples):
@@ -226,7 +226,7 @@ def test_fused_blocks_in_float32_give_random_traffic_its_own_tokens(
     """The same traffic in every run: in float32 one draw in very many is tied."""
     plain, fused = model_maker(dtype=torch.float32), model_maker(dtype=torch.float32)
     pytest.importorskip("kb.serving.fused_block").fuse_blocks(fused)
-    settled = settings(max_examples=10, stateful_step_count=30, deadline=None, derandomize=True, database=None)
+    settled = settings(max_examples=10, stateful_step_count=30, derandomize=True, database=None)
     parts = {"model": fused, "plain": plain, "answers": staticmethod(answers), "folder": tmp_path}
     machine = type("FusedTraffic", (RandomTraffic,), parts)
     run_state_machine_as_test(machine, settings=settled)

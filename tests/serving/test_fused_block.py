@@ -48,7 +48,7 @@ def float32_maker(model_maker: ModelMaker) -> ModelMaker:
     tokens=st.sampled_from([1, 7, 8, 9, 33]),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_gives_what_the_block_gives(
     float32_maker: ModelMaker,
     groups: int,

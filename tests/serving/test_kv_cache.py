@@ -74,7 +74,7 @@ def test_a_pool_made_in_inference_mode_is_written_outside_of_it() -> None:
     assert torch.equal(cache.keys_LPSGH[0, 1, 1], k[0])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     pairs=st.dictionaries(st.integers(0, 4), st.integers(0, 4), max_size=5).map(
         lambda sources: [(source, target) for target, source in sources.items()]

@@ -13,7 +13,7 @@ from kb.serving.sampling_params import SamplingParams
 from tests.serving.sampling_rows import fresh, random_logits, sampling_rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(row=sampling_rows(), seed=st.integers(0, 999))
 def test_edits_equal_the_loop(row: SamplingRow, seed: int) -> None:
     logits_V = random_logits(1, seed)[0]
@@ -62,7 +62,7 @@ def test_bad_words_forbid_only_what_would_complete_them(
     assert forbidden(SamplingRow(SamplingParams(), [1, 2], output, bad_words=words)) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(sampling_rows(), min_size=1, max_size=4), seed=st.integers(0, 999))
 def test_what_is_forbidden_is_never_chosen(rows: list[SamplingRow], seed: int) -> None:
     logits_RV = random_logits(len(rows), seed)

@@ -19,14 +19,14 @@ from kb.serving.sampling_params import SamplingParams
 from tests.serving.sampling_rows import fresh, random_logits, sampling_rows, told
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(rows=st.lists(sampling_rows(), min_size=1, max_size=6), seed=st.integers(0, 999), ties=st.booleans())
 def test_together_is_one_by_one(rows: list[SamplingRow], seed: int, ties: bool) -> None:
     logits_RV = random_logits(len(rows), seed, ties=ties)
     assert told(sample(logits_RV, fresh(rows))) == told(sample_loop(logits_RV, fresh(rows)))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(rows=st.lists(sampling_rows(), min_size=2, max_size=6), seed=st.integers(0, 999), data=st.data())
 def test_batch_mates_change_nothing(rows: list[SamplingRow], seed: int, data: st.DataObject) -> None:
     logits_RV = random_logits(len(rows), seed)
@@ -80,7 +80,7 @@ def test_one_parameter_alone_has_its_effect_beside_a_row_without_it(options: dic
     assert results[0::2] != results[1::2]  # each pair has the same noise
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(row=sampling_rows(), seed=st.integers(0, 999))
 def test_the_five_parameters_of_kb_lm_are_its_own(row: SamplingRow, seed: int) -> None:
     asked = row.params

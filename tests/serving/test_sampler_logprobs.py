@@ -33,7 +33,7 @@ def test_a_chosen_token_among_the_most_likely_is_not_told_twice() -> None:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tokens=st.lists(TOKENS, min_size=1, max_size=6), count=st.integers(0, V), seed=st.integers(0, 999))
 def test_prompt_logprobs_by_sorting(tokens: list[int], count: int, seed: int) -> None:
     logits_TV = random_logits(len(tokens), seed)

@@ -13,7 +13,7 @@ from kb.serving.sequence import Sequence
 from tests.serving.planning import add, make
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     jobs=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 12), st.integers(0, 6)), min_size=1, max_size=12),
     blocks=st.integers(9, 30),

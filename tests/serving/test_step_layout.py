@@ -38,7 +38,7 @@ def steps(draw: st.DrawFn) -> tuple[int, list[tuple[list[int], int, int]]]:
     return block_size, [(table, draw(st.integers(0, end - 1)), end) for table, end, _ in chunks if len(table) <= 30]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(step=steps())
 def test_every_token_has_the_slot_that_its_table_says(step: tuple[int, list[tuple[list[int], int, int]]]) -> None:
     block_size, chunks = step

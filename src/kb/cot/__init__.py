@@ -10,7 +10,6 @@ from kb.cot.demonstration_filters import DemonstrationFilters
 from kb.cot.demonstrations import Demonstration
 from kb.cot.endpoint_model import EndpointModel
 from kb.cot.engine_model import EngineModel
-from kb.cot.intervals import Interval, PairedDifference, mcnemar, newcombe, paired_difference, wilson
 from kb.cot.json_requests import EndpointError, RetryPolicy
 from kb.cot.language_model import Completion, LanguageModel, Sampling
 from kb.cot.least_to_most import LeastToMost, LeastToMostConfig, Step, least_to_most
@@ -42,6 +41,7 @@ from kb.cot.stopping import StopRule, beta_confidence, dirichlet_confidence, whe
 from kb.cot.transformers_model import TransformersModel
 from kb.cot.votes import Vote, is_decided, majority, probability_weights, weighted
 from kb.cot.zero_shot import Reasoned, zero_shot_answers
+from kb.intervals import Interval, PairedDifference, mcnemar, newcombe, paired_difference, wilson
 
 __all__ = [
     "CHINESE",

@@ -17,6 +17,18 @@ from kb.lm.parameter_count import (
     encoder_layer_parameters,
     encoder_parameters,
 )
+from kb.lm.roofline import (
+    BFLOAT16,
+    FLOAT32,
+    Machine,
+    PassTime,
+    Widths,
+    compute_bound_batch,
+    decode_rate,
+    largest_batch,
+    measured_machine,
+    pass_time,
+)
 from kb.lm.sampling import GREEDY, SamplingParams
 from kb.lm.sequence_layers import (
     LayerCost,
@@ -31,7 +43,9 @@ from kb.lm.sequence_layers import (
 from kb.lm.sequence_models import AttentionModel, ConvolutionModel, RecurrentModel, nearest_width
 
 __all__ = [
+    "BFLOAT16",
     "ENCODERS",
+    "FLOAT32",
     "GREEDY",
     "AblationConfig",
     "AblationLM",
@@ -46,17 +60,22 @@ __all__ = [
     "EncoderSizes",
     "KVCache",
     "LayerCost",
+    "Machine",
     "ModelConfig",
     "NoCache",
+    "PassTime",
     "RecurrentModel",
     "SamplingParams",
+    "Widths",
     "architecture",
     "architectures",
     "attention_maps",
+    "compute_bound_batch",
     "contiguous_dilations",
     "convolution_cost",
     "convolution_stack_cost",
     "copy_loss",
+    "decode_rate",
     "decoder_parameters",
     "encoder_layer_parameters",
     "encoder_parameters",
@@ -65,8 +84,11 @@ __all__ = [
     "generate",
     "head_scores",
     "head_scores_loop",
+    "largest_batch",
     "loss_by_position",
+    "measured_machine",
     "nearest_width",
+    "pass_time",
     "recurrence_cost",
     "self_attention_cost",
     "with_positions",

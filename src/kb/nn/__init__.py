@@ -29,6 +29,14 @@ from kb.nn.activations import (
 )
 from kb.nn.alibi import alibi_bias, alibi_bias_loop, alibi_slopes, alibi_slopes_loop
 from kb.nn.attention import grouped_query_attention, grouped_query_attention_loop
+from kb.nn.attention_traffic import (
+    AttentionTraffic,
+    FastMemory,
+    largest_tile,
+    simulate_tiled,
+    standard_traffic,
+    tiled_traffic,
+)
 from kb.nn.batch_normalization import BatchNorm1d, BatchNorm2d, batch_norm_backward, batch_norm_loop
 from kb.nn.causal_convolution import CausalConv1d, causal_convolution, causal_convolution_loop, receptive_field
 from kb.nn.depth import (
@@ -104,6 +112,7 @@ from kb.nn.softmax import (
     softmax_naive,
     softmax_vjp,
 )
+from kb.nn.tiled_attention import tiled_attention, tiled_attention_backward, tiled_attention_forward
 from kb.nn.transformer import DecoderLayer, EncoderDecoder, EncoderLayer, TransformerLayerConfig
 
 __all__ = [
@@ -116,6 +125,7 @@ __all__ = [
     "RNN",
     "Activation",
     "AttentionCache",
+    "AttentionTraffic",
     "BatchNorm1d",
     "BatchNorm2d",
     "CausalConv1d",
@@ -123,6 +133,7 @@ __all__ = [
     "DepthReport",
     "EncoderDecoder",
     "EncoderLayer",
+    "FastMemory",
     "GradientFlow",
     "GroupNorm",
     "InstanceNorm1d",
@@ -179,6 +190,7 @@ __all__ = [
     "initial_deviation",
     "initial_std",
     "inverse_frequencies",
+    "largest_tile",
     "layer_norm",
     "layer_norm_backward",
     "layer_norm_loop",
@@ -222,6 +234,7 @@ __all__ = [
     "sigmoid_derivative",
     "silu",
     "silu_derivative",
+    "simulate_tiled",
     "sinusoidal_positions",
     "sinusoidal_positions_loop",
     "smoothed_targets",
@@ -233,6 +246,7 @@ __all__ = [
     "softplus",
     "softplus_derivative",
     "spectral_radius",
+    "standard_traffic",
     "steepest_point",
     "swiglu",
     "swiglu_loop",
@@ -240,4 +254,8 @@ __all__ = [
     "t5_buckets",
     "tanh",
     "tanh_derivative",
+    "tiled_attention",
+    "tiled_attention_backward",
+    "tiled_attention_forward",
+    "tiled_traffic",
 ]

@@ -126,6 +126,7 @@ def train(
     config: TrainConfig,
     *,
     after_step: Callable[[Step], None] | None = None,
+    rates: Mapping[str, float] | None = None,
 ) -> list[Step]:
     """Train a model in place; it comes back in the mode, training or evaluation, in which it came.
 
@@ -135,18 +136,21 @@ def train(
         loss: Of a model and a batch, a number; or that and a mapping of tensors, which the step then holds.
         config: How.
         after_step: Called with each step when the weights have changed.
+        rates: By a parameter's name, what the learning rate is multiplied by for it (see
+            ``kb.training.width_transfer``); the step's ``rate`` is without it. None for 1 throughout.
 
     Returns:
         One entry a step.
 
     Raises:
-        ValueError: nothing is to be trained, there are fewer batches than steps, or the loss or its
-            gradient is not finite.
+        ValueError: nothing is to be trained, there are fewer batches than steps, ``rates`` are not numbers of at
+            least 0 for just these parameters, or the loss or its gradient is not finite.
     """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if not named:
         raise ValueError("model has no parameter that requires a gradient")
-    optimizer = _adamw(parameters, config)
+    optimizer = _adamw(named, config, dict.fromkeys(named, 1.0) if rates is None else rates)
+    parameters = list(named.values())
     steps, rows = list[Step](), MetricRows(config.steps)
     hidden = not datasets.shows_progress()
     with in_mode(model, training=True), tqdm(total=config.steps, desc="training", disable=hidden, leave=False) as bar:
@@ -160,11 +164,19 @@ def train(
     return steps
 
 
-def _adamw(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+def _adamw(named: Mapping[str, nn.Parameter], config: TrainConfig, rates: Mapping[str, float]) -> torch.optim.AdamW:
+    """A group for each multiple of the rate, and in it vectors apart, as they do not decay."""
+    if set(rates) != set(named):
+        raise ValueError(f"rates must be of the trained parameters; not both are {', '.join(set(rates) ^ set(named))}")
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, parameter in named.items():
+        multiple, decays = rates[name], parameter.ndim > 1
+        if not is_number(multiple) or multiple < 0:
+            raise ValueError(f"rates of {name} must be a number of at least 0, got {multiple!r}")
+        decay = config.weight_decay if decays else 0.0
+        group = groups.setdefault((multiple, decays), {"params": [], "multiple": multiple, "weight_decay": decay})
+        group["params"].append(parameter)
+    return torch.optim.AdamW(list(groups.values()), lr=config.learning_rate, betas=config.betas)
 
 
 def _step(
@@ -179,7 +191,7 @@ def _step(
 ) -> Step:
     rate = config.rate(number)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["multiple"]
     optimizer.zero_grad(set_to_none=True)
     with torch.autocast(parameters[0].device.type, dtype=config.autocast, enabled=config.autocast is not None):
         measured = loss(model, batch)

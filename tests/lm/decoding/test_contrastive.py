@@ -29,7 +29,7 @@ def test_equation_5_on_paper() -> None:
     assert contrastive_scores(confidences, candidates, context, 0.5).argmax() == 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     B=st.integers(1, 3),
     k=st.integers(1, 5),

@@ -88,7 +88,7 @@ def batches(draw: Any) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("kind", NAMES, ids=lambda kind: kind.__name__)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(batch=batches(), data=st.data())
 def test_each_equals_transformers(kind: type, batch: tuple[Tensor, Tensor], data: st.DataObject) -> None:
     arguments = data.draw(ARGUMENTS[kind])
@@ -152,7 +152,7 @@ LOOPS: list[tuple[type, tuple[Any, ...], Callable[[list[float], list[int]], list
 
 
 @pytest.mark.parametrize(("kind", "arguments", "loop"), LOOPS, ids=lambda value: getattr(value, "__name__", ""))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(T=st.integers(4, 12), V=st.integers(6, 40), hole=st.booleans(), seed=st.integers(0, 2**31))
 def test_each_equals_its_loop(
     kind: type, arguments: tuple[Any, ...], loop: Any, T: int, V: int, hole: bool, seed: int

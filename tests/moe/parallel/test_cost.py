@@ -36,7 +36,7 @@ def test_seconds_by_hand() -> None:
     assert cost.expert_operations(10, 2, 3, 4) == 6 * 10 * 2 * 3 * 4
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     nodes=st.integers(1, 5),
     on_a_node=st.integers(1, 5),

@@ -51,7 +51,7 @@ def follow(rows: list[list[Row]], routes: list[Route], members: Callable[[int, i
     return [reorder(held, route.orders[-1]) for held, route in zip(rows, routes, strict=True)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(world=worlds(), nodes=st.booleans())
 def test_rows_come_to_their_expert_in_the_order_of_ranks_and_go_home(world: tuple[int, Tensor], nodes: bool) -> None:
     G, counts_RRL = world

@@ -38,7 +38,7 @@ def close(a: Partial, b: Partial, tolerance: float) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.tuples(*[st.integers(1, 5)] * 5),
     first_query=st.integers(0, 8),
@@ -57,7 +57,7 @@ def test_fast_is_the_loop(
         assert close(partial_attention(q, k, v, **where), streamed_attention_loop(q, k, v, **where), 1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cuts=st.lists(st.integers(1, 6), min_size=1, max_size=6),
     T=st.integers(1, 4),

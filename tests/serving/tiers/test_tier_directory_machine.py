@@ -154,4 +154,4 @@ class Tiers(RuleBasedStateMachine):
 
 
 TestTiers = Tiers.TestCase
-TestTiers.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestTiers.settings = settings(max_examples=150, stateful_step_count=60)

@@ -95,7 +95,7 @@ def test_a_page_under_the_name_of_another_is_a_miss(make_disk: Make, page: Page)
     assert make_disk().stored() == ()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bit=st.integers(0, 8 * (HEADER_BYTES + 256) - 1))
 def test_any_bit_that_flips_is_noticed(make_disk: Make, page: Page, bit: int) -> None:
     with make_disk(keep_cached=True) as disk:
@@ -112,7 +112,7 @@ def test_any_bit_that_flips_is_noticed(make_disk: Make, page: Page, bit: int) ->
         assert read(disk, b"a") is None
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     length=st.one_of(st.integers(0, HEADER_BYTES + 255), st.sampled_from([0, 1, HEADER_BYTES, HEADER_BYTES + 257])),
 )

@@ -96,7 +96,7 @@ def test_the_next_process_finds_what_is_on_disk(tmp_path: Path, page: Page) -> N
             fill(store, page, b"ab")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     calls=st.lists(
         st.tuples(

@@ -88,7 +88,7 @@ def test_tokens_are_those_of_generate_at_ten_times_the_device_tier(name: str, tm
     assert not list(tmp_path.glob("*.page"))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(st.integers(1, 30), min_size=1, max_size=6),
     name=st.sampled_from(["full", "windows"]),

@@ -11,10 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kb.autograd.backend import Array, namespace, quiet
+from kb.autograd.backend import Array, device, namespace, quiet
 from kb.autograd.optim.parameters import array_of, arrays_of, note_write, require_parameter
 from kb.autograd.optim.saved_state import check_layout, place_states
 from kb.autograd.recording import enable_grad
+
+Shapes = dict[str, tuple[int, ...]]  # by name of what is kept
 
 
 class Optimizer:
@@ -29,7 +31,7 @@ class Optimizer:
     Attributes:
         param_groups: One dict each: the parameters under ``params``, and every option by its name.
         state: What is remembered of each parameter: ``step``, an integer, and buffers, arrays of the parameter's
-            library, shape, dtype and device.
+            library, dtype and device, and in most optimizers of its shape.
         defaults: As given.
 
     Raises:
@@ -155,7 +157,7 @@ class Optimizer:
         ]
         for group in groups:
             self._check_options(group)
-        state = place_states(state_dict, self.param_groups, self.keeps, self.may_keep)
+        state = place_states(state_dict, self.param_groups, self._kept_shapes, self.may_keep)
         self.state, self.param_groups = defaultdict(dict, state), groups
 
     def _ordered(self, params: Any) -> list[Any]:
@@ -170,8 +172,14 @@ class Optimizer:
             state[name] = namespace(array).zeros_like(array)
         return state[name]
 
+    def _kept_shapes(self, array: Array) -> Shapes:
+        """What every state of such a parameter has, with its shape."""
+        return {name: () if name == "step" else tuple(array.shape) for name in self.keeps}
+
     def _start(self, array: Array, options: dict[str, Any]) -> dict[str, Any]:
-        return {name: 0 if name == "step" else namespace(array).zeros_like(array) for name in self.keeps}
+        xp, kind = namespace(array), {"dtype": array.dtype, "device": device(array)}
+        shapes = self._kept_shapes(array)
+        return {name: 0 if name == "step" else xp.zeros(shape, **kind) for name, shape in shapes.items()}
 
     def _check_array(self, array: Array) -> None:
         """Refuse an array that this optimizer has no update for."""

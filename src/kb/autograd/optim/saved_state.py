@@ -7,7 +7,7 @@ parameters', and a dict of another optimizer or of other shapes is refused, wher
 Source: torch's documentation of ``torch.optim.Optimizer.state_dict``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kb.autograd.backend import Array, device, is_array, namespace, to_numpy
@@ -39,15 +39,18 @@ def check_layout(saved: Any, groups: Sequence[Mapping[str, Any]], options: Itera
 
 
 def place_states(
-    saved: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], keeps: Sequence[str], may_keep: Sequence[str]
+    saved: Mapping[str, Any],
+    groups: Sequence[Mapping[str, Any]],
+    keeps: Callable[[Array], Mapping[str, tuple[int, ...]]],
+    may_keep: Sequence[str],
 ) -> dict[Any, dict[str, Any]]:
     """What the state dict holds for each parameter, in memory of its own.
 
     Args:
         saved: Of a layout that was checked.
         groups: With the parameters.
-        keeps: What each state must hold.
-        may_keep: What it may hold besides; None there counts as nothing.
+        keeps: Of a parameter's array, what its state must hold, and in which shape.
+        may_keep: What it may hold besides, in the parameter's shape; None there counts as nothing.
 
     Raises:
         ValueError: a state is of no parameter, lacks something, or holds something else or of another shape.
@@ -59,18 +62,20 @@ def place_states(
         if number not in parameters or not isinstance(state, Mapping):
             raise ValueError(f"state {number!r} of the state dict is of no parameter in its groups")
         held = {name: value for name, value in state.items() if value is not None}
-        if held and not set(keeps) <= set(held) <= {*keeps, *may_keep}:
-            wanted = ", ".join((*keeps, *(f"{name} (or not)" for name in may_keep)))
-            raise ValueError(f"state {number!r} holds {', '.join(map(str, held))}; this optimizer keeps {wanted}")
         parameter = parameters[number]
-        states[parameter] = {name: _fit(name, value, array_of(parameter), number) for name, value in held.items()}
+        like = array_of(parameter)
+        kept = keeps(like)
+        if held and not set(kept) <= set(held) <= {*kept, *may_keep}:
+            wanted = ", ".join((*kept, *(f"{name} (or not)" for name in may_keep)))
+            raise ValueError(f"state {number!r} holds {', '.join(map(str, held))}; this optimizer keeps {wanted}")
+        shapes = {**dict.fromkeys(may_keep, tuple(like.shape)), **kept}
+        states[parameter] = {name: _fit(name, value, like, shapes[name], number) for name, value in held.items()}
     return states
 
 
-def _fit(name: str, value: Any, like: Array, number: Any) -> Any:
+def _fit(name: str, value: Any, like: Array, shape: tuple[int, ...], number: Any) -> Any:
     if name == "step":
         return _read_step(value, number)
-    shape = tuple(like.shape)
     if not is_array(value) or tuple(value.shape) != shape:
         came = f"shape {tuple(value.shape)}" if is_array(value) else type(value).__name__
         raise ValueError(f"{name} of state {number!r} must be an array of shape {shape}, got {came}")

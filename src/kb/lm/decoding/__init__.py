@@ -19,6 +19,7 @@ from kb.lm.decoding.contrastive import (
     states_of,
 )
 from kb.lm.decoding.drafts import Draft, ModelDraft, PromptLookup
+from kb.lm.decoding.exact_outcomes import mean_tokens, pass_outcomes, text_distribution
 from kb.lm.decoding.measures import distinct_n, diversity, mean_log_likelihood, overlap, repetition
 from kb.lm.decoding.penalties import (
     FrequencyPenalty,
@@ -71,11 +72,14 @@ __all__ = [
     "expected_tokens",
     "kept_in_both_orders",
     "mean_log_likelihood",
+    "mean_tokens",
     "overlap",
+    "pass_outcomes",
     "repetition",
     "residual",
     "speculative_decode",
     "states_of",
+    "text_distribution",
     "verify",
     "verify_loop",
 ]

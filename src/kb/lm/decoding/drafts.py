@@ -110,8 +110,8 @@ class PromptLookup:
         """
         require_count("count", count)
         copied = self._lookup(tokens_T.tolist(), count)
-        if copied and max(copied) >= self._vocab_size:
-            raise ValueError(f"tokens must be below vocab_size {self._vocab_size}, got {max(copied)}")
+        if copied and not 0 <= min(copied) <= max(copied) < self._vocab_size:
+            raise ValueError(f"tokens must be 0 to {self._vocab_size - 1} (vocab_size), got {list(copied)}")
         found = torch.tensor(copied, dtype=torch.long, device=tokens_T.device)
         return found, F.one_hot(found, self._vocab_size).double()
 

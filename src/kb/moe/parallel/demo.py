@@ -1,7 +1,7 @@
 """A layer on several processes beside the same layer on one, to be run and looked at.
 
 ``python -m kb.moe.parallel.demo`` starts four processes, and prints who sends how many rows where and how far outputs
-and gradients lie from one process. The functions are what :class:`~kb.moe.parallel.Ranks` runs on each rank.
+and gradients lie from one process. The functions are what :class:`~kb.distributed.Ranks` runs on each rank.
 
 Shapes: R ranks, T tokens of a rank, D width, E experts of which each rank has L.
 """
@@ -18,11 +18,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from kb.distributed.ranks import Ranks
 from kb.moe.layer import MoELayer
 from kb.moe.parallel.agreement import PeerError
 from kb.moe.parallel.groups import LostRankError
 from kb.moe.parallel.layer import ExpertParallel
-from kb.moe.parallel.ranks import Ranks
 from kb.moe.parallel.shards import rank_slice, sum_replicated_gradients
 from kb.moe.router_config import RouterConfig
 

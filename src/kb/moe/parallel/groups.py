@@ -5,8 +5,7 @@ Every rank of a group makes these together: they are collective calls, and fail 
 Letters: R ranks, N nodes, G ranks of a node; rank r is number r % G of node r // G.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -15,6 +14,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from kb.arguments import require_count
+from kb.distributed.lost import LostRankError, lost_ranks_named
+
+__all__ = ["Groups", "LostRankError", "Work", "check_nodes", "lost_ranks_named"]
 
 
 class Work(Protocol):
@@ -22,19 +24,6 @@ class Work(Protocol):
 
     def wait(self) -> object:
         """Return when it is over."""
-
-
-class LostRankError(RuntimeError):
-    """A rank died, or did not answer within the timeout of its group."""
-
-
-@contextmanager
-def lost_ranks_named() -> Iterator[None]:
-    """Give the many errors of the backends one name."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise LostRankError(f"a rank died, or did not answer within the timeout of its group: {error}") from error
 
 
 @dataclass(frozen=True)

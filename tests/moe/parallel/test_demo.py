@@ -1,49 +1,8 @@
-"""Processes that run functions: what they return and raise; the demonstration, and times, made with them."""
-
-import os
-import threading
-from typing import Any
-
-import pytest
+"""The demonstration, and times, made with processes that run functions."""
 
 from kb.moe import RouterConfig
-from kb.moe.parallel import RankError, Ranks, cost, demo, timings
+from kb.moe.parallel import Ranks, cost, demo, timings
 from tests import processes
-
-
-def test_every_rank_answers_for_itself(two: Ranks) -> None:
-    assert two.call(divmod, 7, 2) == [(3, 1)] * 2
-    pids = two.call(os.getpid)
-    assert pids == [process.pid for process in two.processes]
-    assert os.getpid() not in pids
-
-
-def test_what_a_rank_raises_is_told_and_the_next_call_runs(two: Ranks) -> None:
-    with pytest.raises(RankError, match=r"rank 0: ZeroDivisionError: .*\nrank 1: ZeroDivisionError"):
-        two.call(divmod, 1, 0)
-    assert two.call(divmod, 1, 1) == [(1, 0)] * 2
-
-
-def test_a_result_that_cannot_be_sent_is_told_and_the_next_call_runs(two: Ranks) -> None:
-    with pytest.raises(
-        RankError, match=r"rank 0: the result cannot be sent: \w+: .*\nrank 1: the result cannot be sent"
-    ):
-        two.call(threading.Lock)
-    assert two.call(divmod, 1, 1) == [(1, 0)] * 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"ranks": 0}, "ranks must be an integer"),
-        ({"ranks": 2, "threads": 0}, "threads must be an integer"),
-        ({"ranks": 2, "timeout": 0}, "timeout must be a positive number of seconds, got 0"),
-        ({"ranks": 2, "patience": float("nan")}, "patience must be a positive number"),
-    ],
-)
-def test_bad_numbers_start_no_process(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Ranks(**arguments)
 
 
 def test_the_demonstration_prints_who_sends_what() -> None:
@@ -82,14 +41,3 @@ def test_exchanges_are_timed_in_one_hop_and_in_two(four: Ranks) -> None:
     for found in four.call(timings.time_exchanges, [4, 40], 8, 2, [None, 2]):
         assert [[len(samples) for samples in taken] for taken in found] == [[2, 2], [2, 2]]
         assert all(seconds > 0 for taken in found for samples in taken for seconds in samples)
-
-
-def test_an_answer_that_nobody_waited_for_is_not_that_of_a_later_call(two: Ranks) -> None:
-    two.start(max, 1, 2)
-    assert two.call(min, 3, 4) == [3, 3]
-    two.start(max, 5, 6)
-    assert two.results(of=[1]) == [6]
-    assert two.call(min, 7, 8) == [7, 7]
-    for of in ([0], [2], [-1]):
-        with pytest.raises(ValueError, match="of must be ranks of 0 to 1 that owe an answer"):
-            two.results(of=of)

@@ -9,6 +9,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -78,7 +79,8 @@ class Ranks:
         self._calls += 1
         self._answered.clear()
         for pipe in self._pipes:
-            pipe.send((self._calls, function, arguments, named))
+            with suppress(ConnectionError):  # of a rank that is gone: asked for its result, it has none
+                pipe.send((self._calls, function, arguments, named))
 
     def results(self, of: Sequence[int] | None = None) -> list[Any]:
         """What the function that was started last returned on these ranks; None for all. A rank is asked once.

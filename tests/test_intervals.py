@@ -12,7 +12,7 @@ from kb.cot import mcnemar, newcombe, paired_difference, wilson
 
 
 @given(st.integers(1, 500), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wilson_is_that_of_scipy(total: int, part: float, confidence: float) -> None:
     successes = round(part * total)
     ours = wilson(successes, total, confidence)
@@ -32,7 +32,7 @@ def test_wilson_as_published(successes: int, total: int, low: float, high: float
 
 
 @given(st.integers(0, 80), st.integers(0, 80))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_mcnemar_is_a_binomial_test(only_first: int, only_second: int) -> None:
     flips = only_first + only_second
     wanted = binomtest(only_first, flips).pvalue if flips else 1.0
@@ -67,7 +67,7 @@ def test_newcombe_as_published(table: tuple[int, int, int, int], low: float, hig
 
 
 @given(st.tuples(*[st.integers(0, 30)] * 4).filter(any))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_newcombe_turns_round_with_the_systems(table: tuple[int, int, int, int]) -> None:
     both, one, two, neither = table
     there, back = newcombe(both, one, two, neither), newcombe(both, two, one, neither)
