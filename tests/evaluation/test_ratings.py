@@ -29,6 +29,13 @@ def test_two_models_by_hand() -> None:
     assert bradley_terry(games, 2).difference_error(0, 1) == pytest.approx(SCALE / np.sqrt(0.75))
 
 
+def test_the_sandwich_by_hand_where_the_model_does_not_fit() -> None:
+    # Even, with two draws: the information is 4 * 1/4 = 1, but the outcomes vary half as much as wins and losses would.
+    found = bradley_terry([(0, 1, 0.5), (0, 1, 0.5), (0, 1, 1.0), (0, 1, 0.0)], 2)
+    assert found.points_M == pytest.approx([0, 0], abs=1e-9)
+    assert found.difference_error(0, 1) == pytest.approx(SCALE * np.sqrt(0.5))
+
+
 def test_newton_equals_the_loop_and_scikit_learn() -> None:
     games = played(400, 0)
     points = bradley_terry(games, 4).points_M
