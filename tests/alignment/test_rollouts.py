@@ -17,6 +17,7 @@ from kb.alignment import (
     train_grpo,
     train_ppo,
 )
+from kb.alignment.iterations import iteration
 from kb.alignment.ppo import ActorCritic, ppo_loss
 from kb.alignment.sums_lab import agreement, compare, decoder, learn_directly, learn_reward, scores, supervised
 from kb.alignment.sums_task import END, MARK, SumsTask
@@ -98,11 +99,19 @@ def test_the_first_loss_of_ppo_is_the_value_loss_alone() -> None:
     """Whitened advantages have mean 0 and the ratio is 1, so the policy's loss is 0: a check that finds most bugs."""
     model = lively()
     value = ScalarModel(model, generator=torch.Generator().manual_seed(0))
-    sampled = sample(model)
     config = PPOConfig(1, TASK.longest, END, beta=0.1)
     both = ActorCritic(copy.deepcopy(model), value)
-    batch, kl = experience(both, model, sampled, TASK.gold(sampled.tokens), config)
-    assert kl == pytest.approx(0, abs=1e-4)
+    one, scores_B, reference_BS = iteration(
+        both.policy,
+        model,
+        lambda found: TASK.gold(found.tokens),
+        TASK.draw_prompts(64, torch.Generator().manual_seed(0)),
+        longest=TASK.longest,
+        end_id=END,
+        generator=torch.Generator().manual_seed(1),
+    )
+    assert one.kl == pytest.approx(0, abs=1e-4)
+    batch = experience(both, one.rollout, scores_B, reference_BS, config)
     loss, watched = ppo_loss(both, batch, clip=0.2, value_weight=0.5)
     assert float(watched["policy_loss"]) == pytest.approx(0, abs=1e-4)
     assert float(watched["clip_fraction"]) == 0

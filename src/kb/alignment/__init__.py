@@ -4,7 +4,8 @@ from kb.alignment.advantages import gae, gae_loop
 from kb.alignment.best_of_n import best_of_n_kl, best_of_n_mean, best_of_n_mean_loop
 from kb.alignment.group_training import GRPOConfig, train_grpo
 from kb.alignment.grpo import group_advantages, grpo_loss, grpo_loss_loop
-from kb.alignment.ppo import ActorCritic, Iteration, PPOBatch, PPOConfig, experience, ppo_loss, train_ppo
+from kb.alignment.iterations import Iteration
+from kb.alignment.ppo import ActorCritic, PPOBatch, PPOConfig, experience, ppo_loss, train_ppo
 from kb.alignment.ppo_losses import (
     ClippedLoss,
     policy_loss,

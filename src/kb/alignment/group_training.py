@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from kb.alignment.grpo import AVERAGES, group_advantages, grpo_loss
-from kb.alignment.ppo import DrawPrompts, Iteration, Score
-from kb.alignment.rollouts import response_log_probs, rollout
-from kb.alignment.sequences import choices, masked_mean, masked_sums
-from kb.arguments import is_number, require_count
+from kb.alignment.iterations import DrawPrompts, Iteration, Score, iteration, require_settings, require_two
+from kb.alignment.rollouts import response_log_probs
+from kb.alignment.sequences import choices
+from kb.arguments import require_count
 from kb.lm import DecoderLM
 from kb.training import TrainConfig, constant, train
 
@@ -60,10 +60,7 @@ class GRPOConfig:
             require_count(name, getattr(self, name))
         require_count("group", self.group, least=2)
         require_count("end_id", self.end_id, least=0)
-        if not is_number(self.beta) or self.beta < 0:
-            raise ValueError(f"beta must be a number of at least 0, got {self.beta!r}")
-        if not is_number(self.learning_rate) or self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be a number above 0, got {self.learning_rate!r}")
+        require_settings(self, prices=("beta",), positive=("learning_rate",))
         if self.average not in AVERAGES:
             raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {self.average!r}")
 
@@ -100,23 +97,19 @@ def train_grpo(
     Raises:
         ValueError: policy and reference are one module, or training fails (see :func:`kb.training.train`).
     """
-    if policy is reference:
-        raise ValueError("policy and reference must be two modules: copy the policy before it is trained")
+    require_two(policy, reference)
     generator = torch.Generator().manual_seed(config.seed)
     told: list[Iteration] = []
 
     def batches() -> Iterator[GroupBatch]:
         for _ in range(config.iterations):
             prompts = draw_prompts(config.prompts, generator).repeat_interleave(config.group, dim=0)
-            sampled = rollout(policy, prompts, config.longest, end_id=config.end_id, generator=generator)
-            mask_BS = sampled.choice_mask
-            with torch.no_grad():
-                scores_B = score(sampled)
-                reference_BS = response_log_probs(reference, sampled.tokens, sampled.mask)
+            one, scores_B, reference_BS = iteration(
+                policy, reference, score, prompts, longest=config.longest, end_id=config.end_id, generator=generator
+            )
+            told.append(one)
+            sampled = one.rollout
             advantages_B = group_advantages(scores_B.view(-1, config.group), scale=config.scale).flatten()
-            kl = float(masked_sums(sampled.log_probs - reference_BS, mask_BS).mean())
-            surprise = -float(masked_mean(sampled.log_probs, mask_BS))
-            told.append(Iteration(sampled, float(scores_B.mean()), kl, surprise))
             batch = GroupBatch(sampled.tokens, sampled.mask, sampled.log_probs, reference_BS, advantages_B)
             yield from (batch for _ in range(config.epochs))
 

@@ -7,24 +7,22 @@ Sources: Ouyang et al. 2022, section 3.5 and appendix C.4; Ziegler et al. 2019, 
 Shapes: B sequences, T tokens, S = T - 1 choices.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from kb.alignment.advantages import gae, require_factors
+from kb.alignment.iterations import DrawPrompts, Iteration, Score, iteration, require_settings, require_two
 from kb.alignment.ppo_losses import policy_loss, value_loss
 from kb.alignment.reward_model import ScalarModel
 from kb.alignment.rewards import token_rewards
-from kb.alignment.rollouts import Rollout, response_log_probs, rollout
-from kb.alignment.sequences import choices, masked_mean, masked_sums, whiten
-from kb.arguments import is_number, require_count
+from kb.alignment.rollouts import Rollout, response_log_probs
+from kb.alignment.sequences import choices, whiten
+from kb.arguments import require_count
 from kb.lm import DecoderLM
 from kb.training import TrainConfig, constant, train
-
-Score = Callable[[Rollout], Tensor]
-DrawPrompts = Callable[[int, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,12 +66,7 @@ class PPOConfig:
         for name in ("iterations", "longest", "batch", "epochs", "minibatches"):
             require_count(name, getattr(self, name))
         require_count("end_id", self.end_id, least=0)
-        for name in ("beta", "value_weight"):
-            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
-                raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)!r}")
-        for name in ("learning_rate", "clip"):
-            if not is_number(getattr(self, name)) or getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be a number above 0, got {getattr(self, name)!r}")
+        require_settings(self, prices=("beta", "value_weight"), positive=("learning_rate", "clip"))
         require_factors(self.discount, self.decay)
         if self.batch % self.minibatches:
             raise ValueError(f"batch {self.batch} is not a multiple of minibatches {self.minibatches}")
@@ -96,23 +89,6 @@ class PPOBatch:
     def rows(self, rows_R: Tensor) -> "PPOBatch":
         """Some of its sequences."""
         return PPOBatch(*(getattr(self, name)[rows_R] for name in self.__dataclass_fields__))
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """What one iteration sampled, before its steps.
-
-    Attributes:
-        rollout: The responses.
-        score: Mean reward of the reward model, without the penalty.
-        kl: Mean over responses of the sum over tokens of log p - log q, nats a response.
-        entropy_bound: Mean of -log p of the sampled tokens, nats a choice.
-    """
-
-    rollout: Rollout
-    score: float
-    kl: float
-    entropy_bound: float
 
 
 class ActorCritic(nn.Module):
@@ -142,18 +118,16 @@ def ppo_loss(
 
 @torch.no_grad()
 def experience(
-    model: ActorCritic, reference: DecoderLM, sampled: Rollout, scores_B: Tensor, config: PPOConfig
-) -> tuple[PPOBatch, float]:
-    """Everything that the steps of one iteration hold fixed, and the KL in nats a response."""
+    model: ActorCritic, sampled: Rollout, scores_B: Tensor, reference_BS: Tensor, config: PPOConfig
+) -> PPOBatch:
+    """Everything that the steps of one iteration hold fixed."""
     mask_BS = sampled.choice_mask
-    reference_BS = response_log_probs(reference, sampled.tokens, sampled.mask)
     values_BS = model.value(sampled.tokens)[:, :-1]
     rewards_BS = token_rewards(scores_B, sampled.log_probs, reference_BS, mask_BS, beta=config.beta)
     advantages_BS, returns_BS = gae(rewards_BS, values_BS, mask_BS, discount=config.discount, decay=config.decay)
-    kl = float(masked_sums(sampled.log_probs - reference_BS, mask_BS).mean())
     advantages_BS = whiten(advantages_BS, mask_BS)
     old = (sampled.log_probs, values_BS, advantages_BS, returns_BS)
-    return PPOBatch(sampled.tokens, sampled.mask, *old), kl
+    return PPOBatch(sampled.tokens, sampled.mask, *old)
 
 
 def train_ppo(
@@ -180,20 +154,18 @@ def train_ppo(
     Raises:
         ValueError: policy and reference are one module, or training fails (see :func:`kb.training.train`).
     """
-    if policy is reference:
-        raise ValueError("policy and reference must be two modules: copy the policy before it is trained")
+    require_two(policy, reference)
     model, generator = ActorCritic(policy, value), torch.Generator().manual_seed(config.seed)
     told: list[Iteration] = []
 
     def batches() -> Iterator[PPOBatch]:
         for _ in range(config.iterations):
             prompts = draw_prompts(config.batch, generator)
-            sampled = rollout(policy, prompts, config.longest, end_id=config.end_id, generator=generator)
-            with torch.no_grad():
-                scores_B = score(sampled)
-            batch, kl = experience(model, reference, sampled, scores_B, config)
-            surprise = -float(masked_mean(sampled.log_probs, sampled.choice_mask))
-            told.append(Iteration(sampled, float(scores_B.mean()), kl, surprise))
+            one, scores_B, reference_BS = iteration(
+                policy, reference, score, prompts, longest=config.longest, end_id=config.end_id, generator=generator
+            )
+            told.append(one)
+            batch = experience(model, one.rollout, scores_B, reference_BS, config)
             for _ in range(config.epochs):
                 order = torch.randperm(len(batch), generator=generator)
                 yield from (batch.rows(rows) for rows in order.chunk(config.minibatches))
