@@ -77,20 +77,32 @@ def _mask(T: int, S: int, window: int | None, device: torch.device) -> Tensor:
     return allowed if window is None else allowed & (key > query - window)
 
 
-def _check(q_BTNH: Tensor, k_BSGH: Tensor, v_BSGH: Tensor, window: int | None) -> None:
+def require_grouped(q_BTNH: Tensor, k_BSGH: Tensor, v_BSGH: Tensor) -> str:
+    """Refuse what are no queries, keys and values of grouped heads; their shapes in words, for further refusals.
+
+    Raises:
+        TypeError: they are not of one floating dtype.
+        ValueError: the shapes do not fit.
+    """
     shapes = f"q {tuple(q_BTNH.shape)}, k {tuple(k_BSGH.shape)}, v {tuple(v_BSGH.shape)}"
     if q_BTNH.dim() != 4 or k_BSGH.dim() != 4 or k_BSGH.shape != v_BSGH.shape:
         raise ValueError(f"{shapes}: wanted q [B, T, N, H] and k, v [B, S, G, H]")
-    (B, T, N, H), (batch, S, G, width) = q_BTNH.shape, k_BSGH.shape
+    (B, _, N, H), (batch, _, G, width) = q_BTNH.shape, k_BSGH.shape
     if batch != B or width != H:
         raise ValueError(f"{shapes}: batch and head width of q, k and v must be equal")
     if G == 0 or N % G:
         raise ValueError(f"{shapes}: {N} query heads cannot share {G} key-value heads equally")
-    if S < T:
-        raise ValueError(f"{shapes}: {T} queries but only {S} keys; each query needs its own key at least")
     dtypes = {q_BTNH.dtype, k_BSGH.dtype, v_BSGH.dtype}
     if len(dtypes) > 1 or not q_BTNH.is_floating_point():
         raise TypeError(f"q, k and v must be of one floating dtype, got {', '.join(sorted(map(str, dtypes)))}")
+    return shapes
+
+
+def _check(q_BTNH: Tensor, k_BSGH: Tensor, v_BSGH: Tensor, window: int | None) -> None:
+    shapes = require_grouped(q_BTNH, k_BSGH, v_BSGH)
+    T, S = q_BTNH.shape[1], k_BSGH.shape[1]
+    if S < T:
+        raise ValueError(f"{shapes}: {T} queries but only {S} keys; each query needs its own key at least")
     if window is not None and not is_integer(window):
         raise TypeError(f"window must be an integer or None, got {window!r}")
     if window is not None and window < 1:

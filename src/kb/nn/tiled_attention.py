@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kb.arguments import require_count
+from kb.nn.attention import require_grouped
 
 
 def tiled_attention(
@@ -198,19 +199,10 @@ def _check(
     query_tile: int,
     key_tile: int,
 ) -> None:
-    shapes = f"q {tuple(q_BTNH.shape)}, k {tuple(k_BSGH.shape)}, v {tuple(v_BSGH.shape)}"
-    if q_BTNH.dim() != 4 or k_BSGH.dim() != 4 or k_BSGH.shape != v_BSGH.shape:
-        raise ValueError(f"{shapes}: wanted q [B, T, N, H] and k, v [B, S, G, H]")
-    (B, T, N, H), (batch, S, G, width) = q_BTNH.shape, k_BSGH.shape
-    if batch != B or width != H:
-        raise ValueError(f"{shapes}: batch and head width of q, k and v must be equal")
-    if G == 0 or N % G:
-        raise ValueError(f"{shapes}: {N} query heads cannot share {G} key-value heads equally")
+    shapes = require_grouped(q_BTNH, k_BSGH, v_BSGH)
+    B, T, S = *q_BTNH.shape[:2], k_BSGH.shape[1]
     if T == 0 or S == 0 or (causal and S < T):
         raise ValueError(f"{shapes}: there must be queries and keys, and with causal a key of its own for each query")
-    dtypes = {q_BTNH.dtype, k_BSGH.dtype, v_BSGH.dtype}
-    if len(dtypes) > 1 or not q_BTNH.is_floating_point():
-        raise TypeError(f"q, k and v must be of one floating dtype, got {', '.join(sorted(map(str, dtypes)))}")
     if lengths_B is not None:
         if not isinstance(lengths_B, Tensor) or lengths_B.dtype != torch.int64:
             raise TypeError(f"lengths_B must be int64, got {getattr(lengths_B, 'dtype', type(lengths_B))}")
