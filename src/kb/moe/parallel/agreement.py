@@ -18,7 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from kb.moe.parallel.groups import Groups, lost_ranks_named
+from kb.distributed.lost import lost_ranks_named
+from kb.moe.parallel.groups import Groups
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 GOOD, BAD = 0, 1

@@ -18,10 +18,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from kb.distributed.lost import LostRankError
 from kb.distributed.ranks import Ranks
 from kb.moe.layer import MoELayer
 from kb.moe.parallel.agreement import PeerError
-from kb.moe.parallel.groups import LostRankError
 from kb.moe.parallel.layer import ExpertParallel
 from kb.moe.parallel.shards import rank_slice, sum_replicated_gradients
 from kb.moe.router_config import RouterConfig

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kb.moe.parallel.groups import Groups, lost_ranks_named
+from kb.distributed.lost import lost_ranks_named
+from kb.moe.parallel.groups import Groups
 from kb.moe.parallel.plan import Order, Route
 
 

@@ -14,9 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from kb.arguments import require_count
-from kb.distributed.lost import LostRankError, lost_ranks_named
-
-__all__ = ["Groups", "LostRankError", "Work", "check_nodes", "lost_ranks_named"]
+from kb.distributed.lost import lost_ranks_named
 
 
 class Work(Protocol):

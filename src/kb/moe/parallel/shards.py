@@ -4,8 +4,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from kb.distributed.lost import lost_ranks_named
 from kb.moe.banks import ModuleExperts, SwiGLUExperts
-from kb.moe.parallel.groups import Groups, lost_ranks_named
+from kb.moe.parallel.groups import Groups
 
 
 def shard_experts(
