@@ -17,7 +17,21 @@ from book.notebooks import CHAPTERS, read, source
 
 BANK = CHAPTERS / "questions.yml"
 
-_NEEDED, _OPTIONAL = ("id", "en", "zh", "page"), ("note", "state")
+DIFFICULTIES = ("basic", "intermediate", "advanced")
+# How one is asked, and how the site words it.
+ASKED = {
+    "explain": "to explain",
+    "compare": "to compare",
+    "derive": "to derive",
+    "calculate": "to calculate",
+    "implement": "to write code",
+    "diagnose": "to find what is wrong",
+    "decide": "to decide or design",
+    "experience": "about yourself",
+}
+
+_NEEDED = ("id", "en", "zh", "page", "difficulty", "asked")
+_OPTIONAL = ("note", "state", "from")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _PAGE = re.compile(r"[a-z0-9_]+/[a-z0-9_]+")
 _TARGET = re.compile(r"^\(([^()\s]+)\)=\s*$", re.MULTILINE)
@@ -46,6 +60,9 @@ class Question:
         en: The question in English.
         zh: The question in Chinese, as the notes word it.
         page: The page that answers it or will, such as ``serving/kv_cache``.
+        difficulty: One of ``DIFFICULTIES``.
+        asked: How one is asked, a key of ``ASKED``.
+        from_notes: Whether it is a question of the notes, which was asked in an interview.
         note: What the notes got wrong or left open; empty if nothing.
         topic: What the page is about, as a title.
         state: ``answered`` where the page holds the target, else ``open``.
@@ -56,6 +73,9 @@ class Question:
     en: str
     zh: str
     page: str
+    difficulty: str
+    asked: str
+    from_notes: bool
     note: str
     topic: str
     state: Literal["answered", "open"]
@@ -98,6 +118,7 @@ def load(path: Path = BANK, *, chapters: Path | None = None) -> list[Question]:
         questions.append(
             Question(
                 **{key: entry[key].strip() for key in _NEEDED},
+                from_notes="from" in entry,
                 note=entry.get("note", "").strip(),
                 topic=topic(page),
                 state="answered" if anchor in answers[page] else "open",
@@ -137,6 +158,9 @@ def _validate(entry: Any, where: str) -> None:
     for key, pattern, wanted in (
         ("id", _ID, "lower-case words joined by hyphens"),
         ("page", _PAGE, "chapter/page, such as serving/kv_cache"),
+        ("difficulty", re.compile("|".join(DIFFICULTIES)), f"one of {', '.join(DIFFICULTIES)}"),
+        ("asked", re.compile("|".join(ASKED)), f"one of {', '.join(ASKED)}"),
+        ("from", re.compile("notes"), "notes, or left out"),
         ("state", re.compile("open"), "open, or left out where the question is answered"),
     ):
         if key in entry and not pattern.fullmatch(entry[key]):

@@ -6,7 +6,7 @@ from collections import Counter
 from book.rules import references
 from book.rules.model import Book, labels_in
 
-QUESTION_KEYS = {"id", "en", "zh", "page"}
+QUESTION_KEYS = {"id", "en", "zh", "page", "difficulty", "asked"}
 
 
 def contents_agree(book: Book) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from bs4 import BeautifulSoup
 from pybtex.database import Entry, Person
 
-from book import check
+from book import cards, check
 from book.build import BuildError, build
 from book.notebooks import ROOT
 from book.site.accessible import named_toggles, without_roles
@@ -22,6 +22,7 @@ from book.steps import Result, Skip
 TOC = "format: jb-book\nroot: index\nchapters:\n  - file: chapters/questions\n  - file: chapters/status\n"
 INDEX = "# A small book\n\n```{chapter-cards}\n```\n\n```{races}\n```\n\n```{colab-note}\n```\n\n$$x^2$$\n"
 QUESTION = '- id: adam\n  en: How does Adam work?\n  zh: "adam优化器原理"\n  page: interview/optimization\n'
+QUESTION += "  difficulty: basic\n  asked: explain\n"
 
 
 @pytest.fixture
@@ -74,7 +75,9 @@ def test_a_build_is_whole_and_local(book):
 
     bank = soup(index.parent / "chapters" / "questions.html")
     item = bank.select_one("li.kb-question")
-    assert (item["data-topic"], item["data-state"]) == ("Optimization", "open")
+    assert (item["data-topic"], item["data-asked"]) == ("Optimization", "explain")
+    assert "planned in interview/optimization" in item.text
+    assert (index.parent / cards.FOLDER / cards.DECK).is_file()
     assert item.select_one('[lang="zh-Hans"]').text.strip() == "adam优化器原理"
     assert bank.select_one("output[aria-live=polite]").text == "1 of 1 questions"
     assert {label["for"] for label in bank.select("#question-filter label")} == {

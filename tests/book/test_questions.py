@@ -8,7 +8,14 @@ import pytest
 from book.notebooks import CHAPTERS
 from book.questions import BANK, load, targets, topic
 
-GOOD = {"id": "adam", "en": "How does Adam work?", "zh": "adam优化器原理", "page": "interview/optimization"}
+GOOD = {
+    "id": "adam",
+    "en": "How does Adam work?",
+    "zh": "adam优化器原理",
+    "page": "interview/optimization",
+    "difficulty": "basic",
+    "asked": "explain",
+}
 PAGE = """\
 ## Interview questions
 
@@ -50,6 +57,7 @@ def test_a_question_is_answered_when_its_page_holds_the_target(chapters):
     assert question.anchor == "q-adam"
     assert question.thirty_seconds == "It divides the mean gradient by the root of its mean square."
     assert question.topic == "Optimization"
+    assert (question.difficulty, question.asked, question.from_notes) == ("basic", "explain", False)
 
 
 def test_a_short_answer_is_not_taken_from_the_next_question(chapters):
@@ -67,7 +75,10 @@ def test_a_question_without_page_or_target_is_open(chapters, change):
     ("entries", "message"),
     [
         ([GOOD, GOOD], "id 'adam' is used 2 times"),
-        ([{key: GOOD[key] for key in ("id", "en", "page")}], "question 1: missing zh"),
+        ([{key: value for key, value in GOOD.items() if key != "zh"}], "question 1: missing zh"),
+        ([GOOD | {"difficulty": "hard"}], "difficulty must be one of basic, intermediate, advanced, got 'hard'"),
+        ([GOOD | {"asked": "politely"}], "asked must be one of explain"),
+        ([GOOD | {"from": "me"}], "from must be notes, or left out"),
         ([GOOD | {"answer": "yes"}], "unknown answer"),
         ([GOOD | {"id": "Adam W"}], "id must be lower-case words"),
         ([GOOD | {"page": "optimization"}], "page must be chapter/page"),
@@ -93,7 +104,7 @@ def test_what_is_no_list_of_questions_is_refused(tmp_path, text):
 
 def test_the_bank_of_the_book_is_whole():
     questions = load(BANK)
-    assert len(questions) >= 48
+    assert sum(question.from_notes for question in questions) == 48
     assert all(re.search(r"[\u4e00-\u9fff]|RoPE|AUC|prenorm", question.zh) for question in questions)
     for question in questions:
         held = targets(CHAPTERS / f"{question.page}.ipynb")

@@ -18,7 +18,10 @@ NOTEBOOKS = [f"chapters/{notebooks.page_name(path)}" for path in notebooks.pages
 PAGES = [
     "index",
     *sorted(f"chapters/{path.parent.name}/index" for path in notebooks.CHAPTERS.glob("*/index.md")),
-    *(f"chapters/{name}" for name in ("questions", "status", "glossary", "bibliography")),
+    *(
+        f"chapters/{name}"
+        for name in ("interview/question_bank", "interview/question_sheet", "status", "glossary", "bibliography")
+    ),
     *NOTEBOOKS,
 ]
 
@@ -108,7 +111,7 @@ def test_search_works_on_a_site_that_is_opened_from_the_disk(browser: Browser, s
 def bank(browser: Browser, root: str) -> Iterator[Page]:
     """The question bank, opened once."""
     with browsing.visiting(browser, root) as visit:
-        yield visit.open("chapters/questions.html").page
+        yield visit.open("chapters/interview/question_bank.html").page
 
 
 class TestQuestionBank:
