@@ -46,8 +46,13 @@ _TOPICS = {
     "kv_cache": "KV cache",
     "llm_families": "LLM families",
     "llm_practice": "LLMs in practice",
+    "numpy_backprop": "Backprop in NumPy",
     "positions": "Position encodings",
+    "race": "Boosting in practice",
+    "smoe_and_mmoe": "SMoE and MMoE",
+    "sparse_moe": "Sparse MoE",
     "vision_language": "Vision and language",
+    "vllm": "vLLM",
 }
 
 

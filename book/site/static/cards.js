@@ -39,7 +39,10 @@
     toggle.setAttribute("aria-pressed", String(on));
     article.classList.toggle("kb-as-cards", on);
     bank.filter();
-    if (on) reveal.focus();
+    if (on) {
+      deck.scrollIntoView({ block: "start" });
+      reveal.focus({ preventScroll: true });
+    }
   };
 
   toggle.addEventListener("click", () => set(!on));
