@@ -161,7 +161,7 @@ class Loop:
         self.ready: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Future]] = []
         self._number = itertools.count()
-        self._tasks: list[Task] = []
+        self._tasks: dict[Task, None] = {}  # those that are not done, in their order
         self._now = 0.0
         self._runs = False
 
@@ -184,9 +184,9 @@ class Loop:
             noticed: list[bool] = []
             main.when_done(lambda: noticed.append(True))  # a call like others: those before it come first
             self._run_until(lambda: bool(noticed))
-            for task in self._tasks:
+            for task in list(self._tasks):
                 task.cancel()
-            self._run_until(lambda: all(task.done() for task in self._tasks))
+            self._run_until(lambda: not self._tasks)
         finally:
             self._runs = False
             self._tasks.clear()
@@ -211,7 +211,8 @@ class Loop:
     def create_task(self, coroutine: Coroutine[Any, Any, Any]) -> Task:
         """Start a coroutine at the loop's next round; nothing of it runs before."""
         task = Task(coroutine, self)
-        self._tasks.append(task)
+        self._tasks[task] = None
+        task.when_done(lambda: self._tasks.pop(task, None))
         return task
 
     def gather(self, *coroutines: Coroutine[Any, Any, Any]) -> Gathering:

@@ -8,6 +8,7 @@ Source: more-itertools, ``peekable``; of its interface ``peek``, ``prepend`` and
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -33,7 +34,9 @@ class Peekable(Generic[T]):
         return self._drawn.popleft() if self._drawn else next(self._iterator)
 
     def __bool__(self) -> bool:
-        return self.peek(_MISSING) is not _MISSING
+        if not self._drawn:
+            self._drawn.extend(islice(self._iterator, 1))
+        return bool(self._drawn)
 
     def peek(self, default: D = _MISSING) -> T | D:  # type: ignore[assignment]
         """The next item, which stays the next one; ``default`` at the end.
@@ -41,14 +44,11 @@ class Peekable(Generic[T]):
         Raises:
             StopIteration: at the end, where there is no ``default``. Inside a generator that is a RuntimeError.
         """
-        if not self._drawn:
-            try:
-                self._drawn.append(next(self._iterator))
-            except StopIteration:
-                if default is _MISSING:
-                    raise
-                return default
-        return self._drawn[0]
+        if self:
+            return self._drawn[0]
+        if default is _MISSING:
+            raise StopIteration
+        return default
 
     def prepend(self, *items: T) -> None:
         """Put items before those that are left, the first one first."""
