@@ -15,7 +15,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from book.questions import Question, load
+from book.questions import Question, load, page_file
 from book.site.elements import element, raw
 
 
@@ -28,9 +28,9 @@ class QuestionBank(SphinxDirective):
         self.env.note_dependency(str(bank))
         questions = load(bank)
         for page in {question.page for question in questions}:
-            notebook = bank.parent / f"{page}.ipynb"
-            if notebook.is_file():
-                self.env.note_dependency(str(notebook))
+            answers = page_file(page, bank.parent)
+            if answers.is_file():
+                self.env.note_dependency(str(answers))
         # Topics that are answered come first, else in the order of the bank.
         first = list(dict.fromkeys(q.topic for q in sorted(questions, key=lambda q: q.state)))
         by_topic = groupby(sorted(questions, key=lambda q: first.index(q.topic)), key=lambda q: q.topic)
