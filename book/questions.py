@@ -1,9 +1,9 @@
 """The question bank: every interview question of the notes, in English and Chinese, and whether the book answers it.
 
-A question is answered when its page exists and holds the MyST target ``(q-<id>)=``; until then the bank marks it
-``state: open``, and the site says so. A rule of the book finds where the two disagree. The short answer shown in the
-bank is the paragraph that begins ``**30-second answer.**`` below that target, read from the page, so that the two
-cannot differ.
+A question is answered when its page, a notebook or a Markdown file, exists and holds the MyST target ``(q-<id>)=``;
+until then the bank marks it ``state: open``, and the site says so. A rule of the book finds where the two disagree. The
+short answer shown in the bank is the paragraph that begins ``**30-second answer.**`` below that target, read from the
+page, so that the two cannot differ.
 """
 
 import re
@@ -118,7 +118,7 @@ def load(path: Path = BANK, *, chapters: Path | None = None) -> list[Question]:
         _validate(entry, f"{path.name}, question {number}")
         page = entry["page"]
         if page not in answers:
-            answers[page] = targets((chapters or path.parent) / f"{page}.ipynb")
+            answers[page] = targets(page_file(page, chapters or path.parent))
         anchor = f"q-{entry['id']}"
         questions.append(
             Question(
@@ -134,12 +134,21 @@ def load(path: Path = BANK, *, chapters: Path | None = None) -> list[Question]:
     return questions
 
 
-def targets(notebook: Path) -> dict[str, str | None]:
-    """The question targets of a page, each with its short answer or None; empty where there is no such page."""
-    if not notebook.is_file():
+def page_file(page: str, chapters: Path = CHAPTERS) -> Path:
+    """The file of a page: its notebook, or its Markdown where there is no notebook; perhaps neither is there."""
+    notebook = chapters / f"{page}.ipynb"
+    return notebook if notebook.is_file() else notebook.with_suffix(".md")
+
+
+def targets(page: Path) -> dict[str, str | None]:
+    """The question targets of the page in a file, each with its short answer or None; empty where there is no file."""
+    if not page.is_file():
         return {}
-    cells = (cell for cell in read(notebook)["cells"] if cell["cell_type"] == "markdown")
-    text = "\n\n".join(source(cell) for cell in cells)
+    if page.suffix == ".md":
+        text = page.read_text(encoding="utf-8")
+    else:
+        cells = (cell for cell in read(page)["cells"] if cell["cell_type"] == "markdown")
+        text = "\n\n".join(source(cell) for cell in cells)
     marks = list(_TARGET.finditer(text))
     found: dict[str, str | None] = {}
     for mark, following in zip(marks, [*marks[1:], None], strict=True):

@@ -54,7 +54,7 @@ def question_bank(book: Book) -> list[str]:
         elsewhere = sorted(doc for doc, held in anchors.items() if anchor in held and doc != document)
         problems += [f"question {question['id']}: answered on {doc}, the bank says {document}" for doc in elsewhere]
         answered = anchor in anchors.get(document, ())
-        if document in book.notebooks and not answered:
+        if document in book.documents and not answered:
             problems.append(f"question {question['id']}: {document} exists and holds no target ({anchor})=")
         elif answered and "state" in question:
             problems.append(f"question {question['id']}: marked open, but {document} answers it: delete its state")

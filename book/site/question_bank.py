@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from book import cards
-from book.questions import ASKED, DIFFICULTIES, Question, load
+from book.questions import ASKED, DIFFICULTIES, Question, load, page_file
 from book.site.elements import doc_link, element, raw
 
 
@@ -30,9 +30,8 @@ class _Questions(SphinxDirective):
         self.env.note_dependency(str(bank))
         found = load(bank)
         for page in {question.page for question in found}:
-            for path in (bank.parent / f"{page}.ipynb", bank.parent / f"{page}.md"):
-                if path.is_file():
-                    self.env.note_dependency(str(path))
+            if (answers := page_file(page, bank.parent)).is_file():
+                self.env.note_dependency(str(answers))
         return found
 
     def wording(self, question: Question) -> list[nodes.Node]:

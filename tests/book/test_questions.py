@@ -5,8 +5,7 @@ import re
 import nbformat
 import pytest
 
-from book.notebooks import CHAPTERS
-from book.questions import BANK, load, targets, topic
+from book.questions import BANK, load, page_file, targets, topic
 
 GOOD = {
     "id": "adam",
@@ -64,6 +63,22 @@ def test_a_short_answer_is_not_taken_from_the_next_question(chapters):
     assert targets(chapters / "interview" / "optimization.ipynb")["q-sgd"] is None
 
 
+def test_a_markdown_page_answers_as_a_notebook_does(chapters):
+    (chapters / "interview" / "advice.md").write_text(f"# Advice\n\n{PAGE}", encoding="utf-8")
+    in_notebook, in_markdown = load(write(chapters, [GOOD, GOOD | {"id": "sgd", "page": "interview/advice"}]))
+    assert in_markdown.state == "answered"
+    assert in_markdown.thirty_seconds is None
+    held = targets(chapters / "interview" / "advice.md")
+    assert held == targets(chapters / "interview" / "optimization.ipynb")
+    assert held["q-adam"] == in_notebook.thirty_seconds
+
+
+def test_of_a_notebook_and_a_markdown_file_the_notebook_is_the_page(chapters):
+    (chapters / "interview" / "optimization.md").write_text("# Notes\n", encoding="utf-8")
+    assert page_file("interview/optimization", chapters).suffix == ".ipynb"
+    assert load(write(chapters, [GOOD]))[0].state == "answered"
+
+
 @pytest.mark.parametrize("change", [{"id": "adamw"}, {"page": "interview/missing"}])
 def test_a_question_without_page_or_target_is_open(chapters, change):
     (question,) = load(write(chapters, [GOOD | change]))
@@ -107,7 +122,7 @@ def test_the_bank_of_the_book_is_whole():
     assert sum(question.from_notes for question in questions) == 48
     assert all(re.search(r"[\u4e00-\u9fff]|RoPE|AUC|prenorm", question.zh) for question in questions)
     for question in questions:
-        held = targets(CHAPTERS / f"{question.page}.ipynb")
+        held = targets(page_file(question.page))
         assert (question.state == "answered") == (question.anchor in held)
 
 

@@ -1,0 +1,1 @@
+"""Algorithms and Python itself, small: each in a package of its own."""
