@@ -68,7 +68,7 @@ def rhat(draws_CT: np.ndarray) -> float:
     """Rank-normalised split R-hat, the larger of bulk and tail: 1 if halves of chains agree, wanted below 1.01.
 
     Raises:
-        ValueError: fewer than four draws a chain, or a draw that is not finite.
+        ValueError: fewer than ten draws a chain, or a draw that is not finite.
     """
     halves = _split(_read(draws_CT))
     folded = np.abs(halves - np.median(halves))
@@ -108,7 +108,7 @@ def _effective_size(draws_CT: np.ndarray) -> float:
         return float(C * T)
     rho_T = 1 - (within - covariance_CT.mean(axis=0)) / total
     rho_T[0] = 1.0
-    last = max(1, (T - 4 + T % 2) // 2)  # the pair that Stan's loop ends at
+    last = (T - 4 + T % 2) // 2  # the pair that Stan's loop ends at
     pairs = rho_T[: 2 * last].reshape(-1, 2).sum(axis=1)
     kept = int(np.argmax(pairs < 0)) if (pairs < 0).any() else last
     time = -1 + 2 * float(np.minimum.accumulate(pairs[:kept]).sum()) + max(0.0, float(rho_T[2 * kept]))
@@ -137,6 +137,6 @@ def _normal_scores(draws_CT: np.ndarray) -> np.ndarray:
 
 def _read(draws_CT: np.ndarray) -> np.ndarray:
     draws_CT = np.asarray(draws_CT, dtype=np.float64)
-    if draws_CT.ndim != 2 or not len(draws_CT) or draws_CT.shape[1] < 4 or not np.isfinite(draws_CT).all():
-        raise ValueError(f"draws must be finite, [C, T] with at least four a chain, got {draws_CT.shape}")
+    if draws_CT.ndim != 2 or not len(draws_CT) or draws_CT.shape[1] < 10 or not np.isfinite(draws_CT).all():
+        raise ValueError(f"draws must be finite, [C, T] with at least ten a chain, got {draws_CT.shape}")
     return draws_CT
