@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import integrate, stats
 
 from kb import datasets, tables
 from kb.bayes import bandits, hypotheses, shrinkage
@@ -15,8 +16,11 @@ from kb.bayes import bandits, hypotheses, shrinkage
 @given(st.floats(-4, 4), st.integers(1, 5000), st.floats(0.2, 5))
 @settings(max_examples=40)
 def test_a_normal_bayes_factor_is_a_ratio_of_densities(z: float, total: int, width: float) -> None:
-    found = hypotheses.normal_factor(z, total, width)
-    assert found == pytest.approx(hypotheses.normal_factor_quadrature(z, total, width), rel=1e-6)
+    error = 1 / math.sqrt(total)
+    line = np.linspace(z * error - 10 * error, z * error + 10 * error, 4001)
+    mixed = integrate.trapezoid(stats.norm.pdf(z * error - line, scale=error) * stats.norm.pdf(line, scale=width), line)
+    wanted = stats.norm.pdf(z * error, scale=error) / mixed
+    assert hypotheses.normal_factor(z, total, width) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_lindley_by_hand() -> None:
@@ -70,16 +74,12 @@ def test_a_hierarchy_by_grid_and_by_loop() -> None:
     found = shrinkage.hierarchy(np.array(successes), np.array(totals), grid=14)
     np.testing.assert_allclose(found.means, shrinkage.hierarchy_loop(successes, totals, grid=14), rtol=1e-9)
     fine = shrinkage.hierarchy(np.array(successes), np.array(totals), grid=200)
-    assert (fine.deviations > 0).all()
     for mean, k, n in zip(fine.means, successes, totals, strict=True):
         assert min(k / n, fine.centre) - 1e-9 <= mean <= max(k / n, fine.centre) + 1e-9
     even = shrinkage.hierarchy(np.full(6, 30), np.full(6, 100))
     apart = shrinkage.hierarchy(np.array([1, 99, 1, 99, 1, 99]), np.full(6, 100))
     assert even.strength > 20 * apart.strength
     np.testing.assert_allclose(even.means, even.means[0])
-    # One strength only: a mixture of Beta(a + k, b + n - k) has at least their spread.
-    one = even.means[0]
-    assert even.deviations[0] < math.sqrt(one * (1 - one) / 100)
 
 
 @pytest.mark.parametrize("policy", [bandits.thompson, bandits.ucb1, bandits.epsilon_greedy(0.3)])
@@ -100,16 +100,11 @@ def test_policies_by_hand() -> None:
     assert 130 < sum(chosen) < 270
 
 
-def test_regret_and_its_bound() -> None:
+def test_regret() -> None:
     equal = bandits.regret(bandits.thompson, [0.5, 0.5], rounds=20, runs=3, seed=0)
     assert equal.max() == 0
     half = bandits.regret(bandits.epsilon_greedy(1.0), [0.2, 0.6], rounds=200, runs=200, seed=0)
     assert half[-1] == pytest.approx(200 * 0.2, rel=0.05)
-    assert bandits.lai_robbins([0.5, 0.6]) == pytest.approx(
-        0.1 / (0.5 * math.log(0.5 / 0.6) + 0.5 * math.log(0.5 / 0.4))
-    )
-    assert bandits.lai_robbins([0.0, 0.5]) == pytest.approx(0.5 / math.log(2))
-    assert bandits.lai_robbins([0.3, 1.0]) == 0
 
 
 @pytest.mark.parametrize(

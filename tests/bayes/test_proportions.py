@@ -23,7 +23,7 @@ confidences = st.sampled_from([0.5, 0.8, 0.95, 0.99])
 @settings(max_examples=50)
 def test_a_beta_is_that_of_scipy(a: float, b: float, x: float) -> None:
     ours, theirs = Beta(a, b), stats.beta(a, b)
-    assert (ours.mean, ours.deviation) == pytest.approx((theirs.mean(), theirs.std()))
+    assert ours.mean == pytest.approx(theirs.mean())
     assert float(ours.log_density(x)) == pytest.approx(theirs.logpdf(x), abs=1e-9)
     assert float(ours.below(x)) == pytest.approx(theirs.cdf(x), abs=1e-12)
     assert float(ours.above(x)) == pytest.approx(theirs.sf(x), abs=1e-12)
@@ -137,9 +137,7 @@ def test_clopper_and_pearson_are_those_of_scipy(total: int, part: float, confide
     successes = round(part * total)
     ours = coverage.clopper_pearson(successes, total, confidence)
     theirs = stats.binomtest(successes, total).proportion_ci(confidence, method="exact")
-    loop = coverage.clopper_pearson_loop(successes, total, confidence)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
-    assert (ours.low, ours.high) == pytest.approx((loop.low, loop.high), abs=1e-9)
 
 
 def test_bounds_by_hand() -> None:
@@ -171,8 +169,9 @@ def test_coverage_by_listing_and_by_drawing(method: coverage.Method) -> None:
 def test_credible_intervals_cover_as_said_over_their_own_prior(total: int, prior: Beta, confidence: float) -> None:
     table = coverage.interval_table(coverage.credible(prior), total, confidence)
     assert coverage.average_coverage(table, prior) == pytest.approx(confidence, abs=1e-9)
-    other = coverage.average_coverage(table, Beta(2, 5))
-    assert other == pytest.approx(coverage.average_coverage_quadrature(table, Beta(2, 5)), abs=1e-8)
+    middles = (np.arange(20_000) + 0.5) / 20_000
+    weighted = coverage.coverage(table, middles) * stats.beta.pdf(middles, 2, 5)
+    assert coverage.average_coverage(table, Beta(2, 5)) == pytest.approx(weighted.mean(), abs=1e-3)
 
 
 def test_distance_to_the_normal_is_half_the_area_between() -> None:

@@ -7,7 +7,7 @@ from kb.bayes.ab import (
     expected_loss,
     z_test,
 )
-from kb.bayes.bandits import epsilon_greedy, lai_robbins, regret, thompson, ucb1
+from kb.bayes.bandits import epsilon_greedy, regret, thompson, ucb1
 from kb.bayes.beta import FLAT, HALDANE, JEFFREYS, Beta
 from kb.bayes.chains import effective_size, metropolis, rhat
 from kb.bayes.coin import (
@@ -76,7 +76,6 @@ __all__ = [
     "interval_table",
     "james_stein",
     "jeffreys",
-    "lai_robbins",
     "least_factor",
     "log_e_values",
     "lower_tail",

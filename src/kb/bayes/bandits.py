@@ -4,11 +4,10 @@ Unusual: all runs of a policy go together, one array of counts for each round; r
 above that of the arm taken, which has less noise than the payments.
 
 Sources: Thompson 1933; Auer, Cesa-Bianchi and Fischer 2002, Finite-time Analysis of the Multiarmed Bandit Problem
-(UCB1); Lai and Robbins 1985 (the bound); Russo et al. 2018, A Tutorial on Thompson Sampling.
+(UCB1); Russo et al. 2018, A Tutorial on Thompson Sampling.
 Shapes: R runs, A arms, T rounds.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -81,23 +80,6 @@ def regret_loop(policy: Policy, means: Sequence[float], *, rounds: int, seed: in
         history.append((arm, bool(generator.random(1)[0] < means[arm])))
         lost.append(lost[-1] + max(means) - means[arm])
     return lost[1:]
-
-
-def lai_robbins(means: Sequence[float]) -> float:
-    """What any good policy's regret must grow by for each unit of ln t in the long run, summed over the worse arms.
-
-    Raises:
-        ValueError: fewer than two arms, or a mean that is not from 0 to 1.
-    """
-    means_A = _read(means)
-    best = float(means_A.max())
-    if best == 1.0:  # one failure tells another arm apart
-        return 0.0
-    total = 0.0
-    for mean in means_A[means_A < best].tolist():
-        up = mean * math.log(mean / best) if mean else 0.0
-        total += (best - mean) / (up + (1 - mean) * math.log((1 - mean) / (1 - best)))
-    return total
 
 
 def _read(means: Sequence[float]) -> np.ndarray:

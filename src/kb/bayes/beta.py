@@ -61,13 +61,6 @@ class Beta:
         return self.a / (self.a + self.b)
 
     @property
-    def deviation(self) -> float:
-        """The standard deviation."""
-        self.require_proper()
-        total = self.a + self.b
-        return math.sqrt(self.a / total * (self.b / total) / (total + 1))
-
-    @property
     def mode(self) -> float:
         """Where the density is highest (MAP).
 
@@ -109,7 +102,7 @@ class Beta:
 
     def equal_tailed(self, confidence: float = 0.95) -> Interval:
         """The interval that leaves the same probability on either side; its estimate is the mean."""
-        require_confidence(confidence)
+        require_share("confidence", confidence)
         tail = (1 - confidence) / 2
         high = special.betainccinv(self.a, self.b, tail) if self.proper else math.nan
         return Interval(self.mean, float(self.quantile(tail)), float(high))
@@ -120,7 +113,7 @@ class Beta:
         Raises:
             ValueError: improper; or infinite at both ends, where the highest density is two intervals.
         """
-        require_confidence(confidence)
+        require_share("confidence", confidence)
         self.require_proper()
         if self.a < 1 and self.b < 1:
             raise ValueError(
@@ -160,7 +153,7 @@ def hpd_loop(posterior: Beta, confidence: float = 0.95, *, points: int = 20_000)
     Raises:
         ValueError: as of :meth:`Beta.hpd`.
     """
-    require_confidence(confidence)
+    require_share("confidence", confidence)
     require_count("points", points)
     edges = np.linspace(0, 1, points + 1)
     held = np.diff(posterior.below(edges))
@@ -173,15 +166,6 @@ def hpd_loop(posterior: Beta, confidence: float = 0.95, *, points: int = 20_000)
     if max(kept) - min(kept) + 1 != len(kept):
         raise ValueError(f"Beta({posterior.a:g}, {posterior.b:g}): its highest density is no interval")
     return Interval(posterior.mean, float(edges[min(kept)]), float(edges[max(kept) + 1]))
-
-
-def require_confidence(confidence: object) -> None:
-    """Refuse what is not a number between 0 and 1.
-
-    Raises:
-        ValueError: it is not.
-    """
-    require_share("confidence", confidence)
 
 
 def require_share(name: str, value: object) -> None:

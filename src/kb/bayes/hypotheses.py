@@ -6,10 +6,7 @@ alternative's prior, on which a Bayes factor depends for ever, however much data
 Sources: Lindley 1957; Bartlett 1957; Kass and Raftery 1995; Sellke, Bayarri and Berger 2001 (the bound).
 """
 
-import itertools
 import math
-
-from scipy import integrate
 
 from kb.arguments import is_number, require_count
 from kb.bayes.beta import require_share
@@ -33,19 +30,6 @@ def normal_factor(z: float, total: int, width: float) -> float:
     require_positive("width", width)
     spread = total * width**2
     return math.exp(0.5 * math.log1p(spread) - 0.5 * z * z * spread / (1 + spread))
-
-
-def normal_factor_quadrature(z: float, total: int, width: float) -> float:
-    """The reference: the density of the mean under 0, over its integral under the prior."""
-    error, mean = 1 / math.sqrt(total), z / math.sqrt(total)
-
-    def normal(x: float, deviation: float) -> float:
-        return math.exp(-x * x / (2 * deviation**2)) / (deviation * math.sqrt(2 * math.pi))
-
-    edges = [mean - 12 * error, mean, mean + 12 * error]
-    pieces = itertools.pairwise(edges)
-    mixed = sum(integrate.quad(lambda t: normal(mean - t, error) * normal(t, width), *piece)[0] for piece in pieces)
-    return normal(mean, error) / mixed
 
 
 def posterior_of_null(factor: float, prior: float = 0.5) -> float:

@@ -2,20 +2,18 @@
 
 Unusual: with a Laplace prior the most probable weight may be exactly 0 (soft thresholding), the mean and the median of
 the same posterior never are for an observation that is not 0. All three are closed forms here, since that posterior is
-two pieces of Gaussians, with the integral beside them.
+two pieces of Gaussians.
 
-Sources: Hoerl and Kennard 1970; Tibshirani 1996, section 5 (lasso as a posterior mode); Park and Casella 2008; Bishop
+Sources: Hoerl and Kennard 1970; Tibshirani 1996 (lasso as a posterior mode); Park and Casella 2008; Bishop
 2006, Pattern Recognition and Machine Learning, equations 3.53 to 3.55.
 Shapes: N examples, D weights.
 """
 
-import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import integrate, special
+from scipy import special
 
 from kb.arguments import is_number
 
@@ -109,28 +107,6 @@ class LaplacePosterior:
 
     def _log_mass(self, side: int) -> float:
         return float(-side * self.y / self.scale + special.log_ndtr(self._centre(side) / self.noise))
-
-
-def laplace_posterior_quadrature(posterior: LaplacePosterior) -> tuple[float, float]:
-    """The reference: mean of t and probability of t < 0, integrated over a window of 40 deviations about the mode."""
-    y, noise, scale = posterior.y, posterior.noise, posterior.scale
-    peak = -((y - posterior.mode) ** 2) / (2 * noise**2) - abs(posterior.mode) / scale
-
-    def density(t: float) -> float:
-        return math.exp(-((y - t) ** 2) / (2 * noise**2) - abs(t) / scale - peak)
-
-    reach = 40 * noise
-
-    def area(value: Callable[[float], float], low: float, high: float) -> float:
-        middle = min(max(posterior.mode, low), high)
-        edges = sorted({low, max(low, middle - 4 * noise), middle, min(high, middle + 4 * noise), high})
-        pieces = itertools.pairwise(edges)
-        return math.fsum(integrate.quad(value, *piece, epsabs=1e-13, limit=200)[0] for piece in pieces)
-
-    low, high = min(0.0, posterior.mode - reach), max(0.0, posterior.mode + reach)
-    below, above = area(density, low, 0.0), area(density, 0.0, high)
-    first = area(lambda t: t * density(t), low, 0.0) + area(lambda t: t * density(t), 0.0, high)
-    return first / (below + above), below / (below + above)
 
 
 def read_examples(x_ND: np.ndarray, y_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,16 +9,15 @@ Statistical Science 16:101-133, sections 2 and 3.
 Shapes: K = n + 1 numbers of successes, P proportions.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
-from scipy import integrate, special
+from scipy import special
 
 from kb.arguments import require_count
-from kb.bayes.beta import JEFFREYS, Beta, require_confidence, require_share
+from kb.bayes.beta import JEFFREYS, Beta, require_share
 from kb.intervals import Interval
 
 Method = Callable[[int, int, float], Interval]  # successes, total, confidence
@@ -45,28 +44,10 @@ def clopper_pearson(successes: int, total: int, confidence: float = 0.95) -> Int
     return Interval(successes / total, low, high)
 
 
-def clopper_pearson_loop(successes: int, total: int, confidence: float = 0.95) -> Interval:
-    """The reference: each bound by halving, on the sum of binomial probabilities that defines it."""
-    _require(successes, total, confidence)
-    tail = (1 - confidence) / 2
-
-    def bound(kept: range, rises: bool) -> float:
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            held = sum(math.comb(total, k) * middle**k * (1 - middle) ** (total - k) for k in kept)
-            low, high = (middle, high) if (held < tail) == rises else (low, middle)
-        return (low + high) / 2
-
-    low = bound(range(successes, total + 1), rises=True) if successes else 0.0
-    high = bound(range(successes + 1), rises=False) if successes < total else 1.0
-    return Interval(successes / total, low, high)
-
-
 def jeffreys(successes: int, total: int, confidence: float = 0.95) -> Interval:
     """The equal-tailed credible interval under Beta(1/2, 1/2); its bound is 0 for no success, and 1 for all.
 
-    Without that exception it would never cover proportions near 0 and 1 (Brown et al., section 3.1.3). Errors as of
+    Without that exception it would never cover proportions near 0 and 1 (Brown et al., section 3.1). Errors as of
     :func:`wald`.
     """
     _require(successes, total, confidence)
@@ -151,18 +132,6 @@ def average_coverage(table_K2: np.ndarray, prior: Beta) -> float:
     return held
 
 
-def average_coverage_quadrature(table_K2: np.ndarray, prior: Beta) -> float:
-    """The reference: an integral of coverage times prior, from bound to bound, as coverage jumps there."""
-    inner = table_K2[(table_K2 > 0) & (table_K2 < 1)]
-    edges = np.unique(np.concatenate([[0.0, 1.0], inner]))
-
-    def weighted(p: float) -> float:
-        return coverage_loop(table_K2, p) * math.exp(float(prior.log_density(p)))
-
-    pieces = itertools.pairwise(edges)
-    return math.fsum(integrate.quad(weighted, low, high, epsabs=1e-12)[0] for low, high in pieces)
-
-
 def _trials(table_K2: np.ndarray) -> int:
     if not isinstance(table_K2, np.ndarray) or table_K2.ndim != 2 or table_K2.shape[1] != 2 or len(table_K2) < 2:
         raise ValueError(f"table must be an array [n + 1, 2], got {np.shape(table_K2)}")
@@ -174,4 +143,4 @@ def _require(successes: int, total: int, confidence: float) -> None:
     require_count("successes", successes, least=0)
     if successes > total:
         raise ValueError(f"successes must be at most total, got {successes} of {total}")
-    require_confidence(confidence)
+    require_share("confidence", confidence)

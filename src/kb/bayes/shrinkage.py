@@ -72,13 +72,11 @@ class Hierarchy:
 
     Args:
         means: Posterior mean of each group's proportion.
-        deviations: Posterior standard deviation.
         centre: Posterior mean of the mean of all groups.
         strength: Posterior median of how many observations the other groups are worth, a + b.
     """
 
     means: np.ndarray
-    deviations: np.ndarray
     centre: float
     strength: float
 
@@ -109,11 +107,9 @@ def hierarchy(successes_D: np.ndarray, totals_D: np.ndarray, *, grid: int = 120)
     weight_MS = np.exp(logs_MS - logs_MS.max())
     weight_MS /= weight_MS.sum()
     mean_D = np.array([(weight_MS * first).sum() for first in first_DMS])
-    second = [first * (1 + first * (s_S + n)) / (s_S + n + 1) for first, n in zip(first_DMS, n_D, strict=True)]
-    deviation_D = np.sqrt(np.array([(weight_MS * one).sum() for one in second]) - mean_D**2)
     falling_S = weight_MS.sum(axis=0)
     strength = s_S[int(np.searchsorted(np.cumsum(falling_S), 0.5))]
-    return Hierarchy(mean_D, deviation_D, float((weight_MS.sum(axis=1) * m_M).sum()), float(strength))
+    return Hierarchy(mean_D, float((weight_MS.sum(axis=1) * m_M).sum()), float(strength))
 
 
 def hierarchy_loop(successes: list[int], totals: list[int], *, grid: int) -> list[float]:
