@@ -8,7 +8,7 @@ from kb.bayes.ab import (
     z_test,
 )
 from kb.bayes.bandits import epsilon_greedy, regret, thompson, ucb1
-from kb.bayes.beta import FLAT, HALDANE, JEFFREYS, Beta
+from kb.bayes.beta import FLAT, HALDANE, JEFFREYS, Beta, distance_to_normal
 from kb.bayes.chains import effective_size, metropolis, rhat
 from kb.bayes.coin import (
     doubled_p,
@@ -23,7 +23,6 @@ from kb.bayes.hypotheses import (
     posterior_of_null,
     predictive_value,
 )
-from kb.bayes.limits import distance_to_normal
 from kb.bayes.logistic import LogisticPosterior
 from kb.bayes.peeking import (
     e_value,

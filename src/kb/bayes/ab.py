@@ -16,6 +16,7 @@ from scipy import integrate, special
 
 from kb.arguments import require_count
 from kb.bayes.beta import Beta
+from kb.bayes.coin import require_counts
 
 MOST_TERMS = 1_000_000
 
@@ -41,11 +42,8 @@ def z_test(successes_a: int, total_a: int, successes_b: int, total_b: int) -> ZT
     Raises:
         ValueError: no trials, or more successes than trials.
     """
-    for name, successes, total in (("a", successes_a, total_a), ("b", successes_b, total_b)):
-        require_count(f"total_{name}", total)
-        require_count(f"successes_{name}", successes, least=0)
-        if successes > total:
-            raise ValueError(f"successes_{name} must be at most total_{name}, got {successes} of {total}")
+    require_counts(successes_a, total_a, ("successes_a", "total_a"))
+    require_counts(successes_b, total_b, ("successes_b", "total_b"))
     pooled = (successes_a + successes_b) / (total_a + total_b)
     error = math.sqrt(pooled * (1 - pooled) * (1 / total_a + 1 / total_b))
     z = (successes_b / total_b - successes_a / total_a) / error if error else 0.0
@@ -96,7 +94,7 @@ def chance_b_beats_a_quadrature(a: Beta, b: Beta) -> float:
 
 
 def chance_b_beats_a_draws(a: Beta, b: Beta, *, draws: int, seed: int) -> float:
-    """The share of ``draws`` pairs in which B is above A, from an explicit seed; within 1/sqrt(4 draws) mostly."""
+    """The share of ``draws`` pairs in which B is above A, from an explicit seed."""
     require_count("draws", draws)
     a.require_proper()
     b.require_proper()

@@ -168,6 +168,28 @@ def hpd_loop(posterior: Beta, confidence: float = 0.95, *, points: int = 20_000)
     return Interval(posterior.mean, float(edges[min(kept)]), float(edges[max(kept) + 1]))
 
 
+def distance_to_normal(posterior: Beta, mean: float, deviation: float, *, cells: int = 20_000) -> float:
+    """Total variation between a Beta and a normal distribution: how far the probability of an event can differ.
+
+    Half the summed differences over small cells (van der Vaart 1998, theorem 10.1, says when it goes to 0).
+
+    Cells that the densities' crossing cuts make it too small by a share of about 1 / cells.
+
+    Raises:
+        ValueError: an improper posterior, a mean that is not finite, no deviation, or no cell.
+    """
+    posterior.require_proper()
+    require_count("cells", cells)
+    require_positive("deviation", deviation)
+    if not is_number(mean):
+        raise ValueError(f"mean must be a finite number, got {mean!r}")
+    ends = posterior.quantile(np.array([1e-9, 1 - 1e-9]))
+    low, high = min(ends[0], mean - 7 * deviation), max(ends[1], mean + 7 * deviation)
+    edges = np.concatenate([[-np.inf], np.linspace(low, high, cells + 1), [np.inf]])
+    differences = np.diff(posterior.below(edges)) - np.diff(special.ndtr((edges - mean) / deviation))
+    return float(np.abs(differences).sum() / 2)
+
+
 def require_share(name: str, value: object) -> None:
     """Refuse what is not a number strictly between 0 and 1.
 
@@ -176,3 +198,13 @@ def require_share(name: str, value: object) -> None:
     """
     if not (isinstance(value, int | float) and is_number(value) and 0 < value < 1):
         raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}")
+
+
+def require_positive(name: str, value: object) -> None:
+    """Refuse what is not a finite number above 0.
+
+    Raises:
+        ValueError: it is not; the message names the argument, and what came.
+    """
+    if not (isinstance(value, int | float) and is_number(value) and value > 0):
+        raise ValueError(f"{name} must be a number above 0, got {value!r}")

@@ -9,20 +9,11 @@ Shapes: C chains, T draws of each, D dimensions.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import special, stats
 
 from kb.arguments import require_count
-
-
-@dataclass(frozen=True)
-class Draws:
-    """What chains drew, [C, T, D], and the share of their proposals that was accepted."""
-
-    values: np.ndarray
-    accepted: float
 
 
 def metropolis(
@@ -32,8 +23,8 @@ def metropolis(
     *,
     draws: int,
     seed: int,
-) -> Draws:
-    """Propose a Gaussian step, go there with the probability of the densities' ratio, else stay and count it again.
+) -> np.ndarray:
+    """Propose a Gaussian step, go there with the probability of the densities' ratio, else stay: draws [C, T, D].
 
     Args:
         log_density: Of each row of [C, D], up to a constant.
@@ -53,15 +44,14 @@ def metropolis(
     if log_C.shape != (len(here_CD),) or not np.isfinite(log_C).all():
         raise ValueError("starts must have a finite log density, one a chain")
     generator = np.random.default_rng(seed)
-    values_CTD, accepted = np.empty((len(here_CD), draws, here_CD.shape[1])), 0
+    values_CTD = np.empty((len(here_CD), draws, here_CD.shape[1]))
     for t in range(draws):
         there_CD = here_CD + generator.standard_normal(here_CD.shape) @ np.transpose(step_DD)
         new_C = log_density(there_CD)
         go_C = np.log1p(-generator.random(len(here_CD))) < new_C - log_C
         here_CD[go_C], log_C[go_C] = there_CD[go_C], new_C[go_C]
         values_CTD[:, t] = here_CD
-        accepted += int(go_C.sum())
-    return Draws(values_CTD, accepted / (draws * len(here_CD)))
+    return values_CTD
 
 
 def rhat(draws_CT: np.ndarray) -> float:

@@ -1,13 +1,12 @@
 """A coin as a frequentist sees it: exact p-values, which depend on why tossing stopped.
 
-Unusual: the two-sided p is given by two definitions that are both in use. Every fast form stands on an identity between
-binomial tails and the incomplete beta function, and has beside it the sum over outcomes, in exact fractions.
+Unusual: the two-sided p is given by two definitions that are both in use. Tails stand on an identity between binomial
+sums and the incomplete beta function.
 
 Sources: Clopper and Pearson 1934 (tails); Lindley and Phillips 1976 (the same tosses under two stopping rules).
 """
 
 import math
-from fractions import Fraction
 
 import numpy as np
 from scipy import special
@@ -63,33 +62,31 @@ def stopped_at_failures(successes: int, failures: int, chance: float = 0.5) -> f
     return lower_tail(failures - 1, successes + failures - 1, 1 - chance) if successes else 1.0
 
 
-def upper_tail_loop(successes: int, total: int, chance: Fraction = Fraction(1, 2)) -> Fraction:
-    """The reference of :func:`upper_tail`: a sum over outcomes, exact."""
-    tail = (math.comb(total, k) * chance**k * (1 - chance) ** (total - k) for k in range(successes, total + 1))
-    return sum(tail, Fraction(0))
-
-
-def stopped_at_failures_loop(successes: int, failures: int, chance: Fraction = Fraction(1, 2)) -> Fraction:
-    """The reference of :func:`stopped_at_failures`: 1 less every shorter run of tosses, exact."""
-    shorter = (math.comb(k + failures - 1, k) * chance**k * (1 - chance) ** failures for k in range(successes))
-    return 1 - sum(shorter, Fraction(0))
-
-
 def log_probabilities(total: int, chance: float) -> np.ndarray:
-    """Natural logarithms of the binomial probabilities of 0 to ``total`` successes, [total + 1].
-
-    Raises:
-        ValueError: the count is none, or the chance is not between 0 and 1.
-    """
+    """Natural logarithms of the binomial probabilities of 0 to ``total`` successes, [total + 1]; errors as above."""
     _require(0, total, chance)
     k = np.arange(total + 1)
-    ways = -special.betaln(k + 1, total - k + 1) - math.log(total + 1)
-    return ways + special.xlogy(k, chance) + special.xlog1py(total - k, -chance)
+    return log_ways(total) + special.xlogy(k, chance) + special.xlog1py(total - k, -chance)
+
+
+def log_ways(total: int) -> np.ndarray:
+    """Natural logarithms of the numbers of orders of 0 to ``total`` successes, [total + 1]."""
+    k = np.arange(total + 1)
+    return -special.betaln(k + 1, total - k + 1) - math.log(total + 1)
+
+
+def require_counts(successes: int, total: int, names: tuple[str, str] = ("successes", "total")) -> None:
+    """Refuse what are not successes among at least one trial.
+
+    Raises:
+        ValueError: a count is none, or there are more successes than trials.
+    """
+    require_count(names[1], total)
+    require_count(names[0], successes, least=0)
+    if successes > total:
+        raise ValueError(f"{names[0]} must be at most {names[1]}, got {successes} of {total}")
 
 
 def _require(successes: int, total: int, chance: float) -> None:
-    require_count("total", total)
-    require_count("successes", successes, least=0)
-    if successes > total:
-        raise ValueError(f"successes must be at most total, got {successes} of {total}")
+    require_counts(successes, total)
     require_share("chance", chance)

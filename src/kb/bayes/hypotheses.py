@@ -9,8 +9,7 @@ Sources: Lindley 1957; Bartlett 1957; Kass and Raftery 1995; Sellke, Bayarri and
 import math
 
 from kb.arguments import is_number, require_count
-from kb.bayes.beta import require_share
-from kb.bayes.penalties import require_positive
+from kb.bayes.beta import require_positive, require_share
 
 
 def normal_factor(z: float, total: int, width: float) -> float:

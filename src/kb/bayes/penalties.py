@@ -16,6 +16,7 @@ import numpy as np
 from scipy import special
 
 from kb.arguments import is_number
+from kb.bayes.beta import require_positive
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,3 @@ def read_examples(x_ND: np.ndarray, y_N: np.ndarray) -> tuple[np.ndarray, np.nda
     if not np.isfinite(x_ND).all() or not np.isfinite(y_N).all():
         raise ValueError("x and y must be finite")
     return x_ND, y_N
-
-
-def require_positive(name: str, value: object) -> None:
-    """Refuse what is not a finite number above 0.
-
-    Raises:
-        ValueError: it is not; the message names the argument, and what came.
-    """
-    if not (isinstance(value, int | float) and is_number(value) and value > 0):
-        raise ValueError(f"{name} must be a number above 0, got {value!r}")

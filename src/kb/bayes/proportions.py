@@ -18,6 +18,7 @@ from scipy import special
 
 from kb.arguments import require_count
 from kb.bayes.beta import JEFFREYS, Beta, require_share
+from kb.bayes.coin import log_ways, require_counts
 from kb.intervals import Interval
 
 Method = Callable[[int, int, float], Interval]  # successes, total, confidence
@@ -87,8 +88,7 @@ def coverage(table_K2: np.ndarray, proportions_P: np.ndarray) -> np.ndarray:
     if p_P.ndim != 1 or not ((p_P > 0) & (p_P < 1)).all():
         raise ValueError("proportions must be a vector of numbers between 0 and 1")
     k_K = np.arange(total + 1)
-    ways_K = -special.betaln(k_K + 1, total - k_K + 1) - math.log(total + 1)
-    log_PK = ways_K + special.xlogy(k_K, p_P[:, None]) + special.xlog1py(total - k_K, -p_P[:, None])
+    log_PK = log_ways(total) + special.xlogy(k_K, p_P[:, None]) + special.xlog1py(total - k_K, -p_P[:, None])
     inside_PK = (table_K2[:, 0] <= p_P[:, None]) & (p_P[:, None] <= table_K2[:, 1])
     return (np.exp(log_PK) * inside_PK).sum(axis=1)
 
@@ -122,12 +122,10 @@ def average_coverage(table_K2: np.ndarray, prior: Beta) -> float:
     """
     total = _trials(table_K2)
     prior.require_proper()
-    held = 0.0
-    log_area = special.betaln(prior.a, prior.b)
+    held, ways_K, log_area = 0.0, log_ways(total), special.betaln(prior.a, prior.b)
     for k, (low, high) in enumerate(table_K2):
         posterior = prior.updated(k, total - k)
-        log_ways = -special.betaln(k + 1, total - k + 1) - math.log(total + 1)
-        weight = math.exp(log_ways + special.betaln(posterior.a, posterior.b) - log_area)
+        weight = math.exp(ways_K[k] + special.betaln(posterior.a, posterior.b) - log_area)
         held += weight * float(posterior.below(high) - posterior.below(low))
     return held
 
@@ -139,8 +137,5 @@ def _trials(table_K2: np.ndarray) -> int:
 
 
 def _require(successes: int, total: int, confidence: float) -> None:
-    require_count("total", total)
-    require_count("successes", successes, least=0)
-    if successes > total:
-        raise ValueError(f"successes must be at most total, got {successes} of {total}")
+    require_counts(successes, total)
     require_share("confidence", confidence)

@@ -11,13 +11,12 @@ Shapes: D groups, R repetitions, M and S points of the grid.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
 from kb.arguments import require_count
-from kb.bayes.penalties import require_positive
+from kb.bayes.beta import require_positive
 
 AT_BATS = 45
 # Hits in the first 45 at-bats of 1970, at-bats in the rest of the season, and the average in it.
@@ -66,23 +65,8 @@ def james_stein(values_RD: np.ndarray, variance: float, *, about_mean: bool = Fa
     return centre + np.maximum(kept, 0.0) * apart_RD
 
 
-@dataclass(frozen=True)
-class Hierarchy:
-    """What groups of counts say of each other.
-
-    Args:
-        means: Posterior mean of each group's proportion.
-        centre: Posterior mean of the mean of all groups.
-        strength: Posterior median of how many observations the other groups are worth, a + b.
-    """
-
-    means: np.ndarray
-    centre: float
-    strength: float
-
-
-def hierarchy(successes_D: np.ndarray, totals_D: np.ndarray, *, grid: int = 120) -> Hierarchy:
-    """Proportions that come from one Beta, whose mean and strength are unknown, integrated over a grid.
+def hierarchy(successes_D: np.ndarray, totals_D: np.ndarray, *, grid: int = 120) -> np.ndarray:
+    """Posterior means, [D], of proportions that come from one Beta of unknown mean and strength, over a grid of both.
 
     The prior is flat in the mean and in (a + b)^(-1/2), which is of the size of the spread between groups, up to 1.
 
@@ -94,7 +78,7 @@ def hierarchy(successes_D: np.ndarray, totals_D: np.ndarray, *, grid: int = 120)
     if k_D.ndim != 1 or k_D.shape != n_D.shape or len(k_D) < 2:
         raise ValueError(f"successes and totals must be vectors of one length, at least 2, got {k_D.shape} {n_D.shape}")
     whole = (k_D == np.floor(k_D)) & (n_D == np.floor(n_D))
-    if not (whole & (k_D >= 0) & (k_D <= n_D) & (n_D >= 1)).all():
+    if not (whole & (k_D >= 0) & (k_D <= n_D) & (n_D >= 1) & (n_D < np.inf)).all():
         raise ValueError("successes must be whole numbers from 0 to totals, and totals at least 1")
     m_M = (np.arange(grid) + 0.5) / grid
     s_S = ((np.arange(grid) + 0.5) / grid) ** -2.0
@@ -106,10 +90,7 @@ def hierarchy(successes_D: np.ndarray, totals_D: np.ndarray, *, grid: int = 120)
         first_DMS.append((a_MS + k) / (s_S + n))
     weight_MS = np.exp(logs_MS - logs_MS.max())
     weight_MS /= weight_MS.sum()
-    mean_D = np.array([(weight_MS * first).sum() for first in first_DMS])
-    falling_S = weight_MS.sum(axis=0)
-    strength = s_S[int(np.searchsorted(np.cumsum(falling_S), 0.5))]
-    return Hierarchy(mean_D, float((weight_MS.sum(axis=1) * m_M).sum()), float(strength))
+    return np.array([(weight_MS * first).sum() for first in first_DMS])
 
 
 def hierarchy_loop(successes: list[int], totals: list[int], *, grid: int) -> list[float]:
