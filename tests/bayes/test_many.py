@@ -91,12 +91,17 @@ def test_policies_by_hand() -> None:
     generator = np.random.default_rng(0)
     taken, paid = np.array([[4.0, 2.0], [9.0, 9.0], [1.0, 0.0]]), np.array([[2.0, 1.0], [8.0, 1.0], [1.0, 0.0]])
     assert bandits.ucb1(taken, paid, generator).tolist() == [1, 0, 1]
+    # Bonuses sqrt(2 ln 110 / n) of 0.307 and 0.970: 0.75 wins against 0, 0.65 does not.
+    assert bandits.ucb1(np.array([[100.0, 10.0]] * 2), np.array([[75.0, 0.0], [65.0, 0.0]]), generator).tolist() == [
+        0,
+        1,
+    ]
     assert bandits.epsilon_greedy(0.0)(taken, paid, generator).tolist() == [0, 0, 0]
     assert {int(a) for _ in range(50) for a in bandits.epsilon_greedy(1.0)(taken, paid, generator)} == {0, 1}
-    sure = np.array([[1000.0, 1000.0]])
-    assert bandits.thompson(sure, np.array([[900.0, 100.0]]), generator).tolist() == [0]
-    chosen = [int(bandits.thompson(np.array([[0.0, 0.0]]), np.zeros((1, 2)), generator)[0]) for _ in range(400)]
-    assert 130 < sum(chosen) < 270
+    assert bandits.epsilon_greedy(0.0)(np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]]), generator).tolist() == [1]
+    draws = np.random.default_rng(7).beta([[3.0, 2.0]] * 50, [[3.0, 2.0]] * 50)
+    found = bandits.thompson(np.array([[4.0, 2.0]] * 50), np.array([[2.0, 1.0]] * 50), np.random.default_rng(7))
+    assert found.tolist() == draws.argmax(axis=1).tolist()
 
 
 def test_regret() -> None:
@@ -104,6 +109,8 @@ def test_regret() -> None:
     assert equal.max() == 0
     half = bandits.regret(bandits.epsilon_greedy(1.0), [0.2, 0.6], rounds=200, runs=200, seed=0)
     assert half[-1] == pytest.approx(200 * 0.2, rel=0.05)
+    sure = bandits.regret(bandits.ucb1, [1.0, 0.0], rounds=3, runs=1, seed=0)
+    assert sure.tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,10 @@ def test_p_values_are_sums_over_outcomes(total: int, successes: int, chance: flo
     assert coin.stopped_at_failures(successes, failures, chance) == pytest.approx(wanted)
 
 
+def test_neighbours_that_are_nearly_as_probable_are_told_apart() -> None:
+    assert coin.unlikely_p(499, 1000) == pytest.approx(stats.binomtest(499, 1000).pvalue)
+
+
 def test_two_stopping_rules_as_lindley_and_phillips_have_them() -> None:
     assert coin.upper_tail(9, 12) == pytest.approx(299 / 4096)
     assert coin.stopped_at_failures(9, 3) == pytest.approx(67 / 2048)
