@@ -125,6 +125,63 @@ def test_gather_raises_the_first_error_and_the_others_run_on():
     assert on_both(program) == ["error b", "c", "a", None]
 
 
+def test_gather_raises_an_error_of_the_round_in_which_all_end():
+    def program(api, log):
+        async def worker(fails):
+            if fails:
+                raise ValueError
+            return "done"
+
+        async def main():
+            return await api.gather(worker(False), worker(True))
+
+        return main()
+
+    assert on_both(program) == ["ValueError"]
+
+
+def test_a_task_that_cancels_itself_goes_on_to_its_next_wait():
+    def program(api, log):
+        made: list[Any] = []
+
+        async def worker():
+            made[0].cancel()
+            log.append("still running")
+            try:
+                await api.sleep(50)
+            except asyncio.CancelledError:
+                log.append("cancelled")
+            await api.sleep(1)
+            return "once only"
+
+        async def main():
+            made.append(api.create_task(worker()))
+            made.append(api.create_task(tick()))
+            return await made[0]
+
+        async def tick():
+            await api.sleep(0.5)
+            log.append("tick")
+
+        return main()
+
+    assert on_both(program) == ["still running", "cancelled", "tick", "once only"]
+
+
+def test_timers_of_the_same_time_go_off_in_the_order_in_which_they_were_set():
+    loop, log = Loop(), []
+
+    async def worker(name):
+        await loop.sleep(1)
+        log.append(name)
+
+    async def main():
+        await loop.gather(*(worker(name) for name in "abcde"))
+
+    loop.run(main())
+    assert "".join(log) == "abcde"
+
+
 def test_cancelling_a_gather_cancels_its_tasks_even_where_they_hide_it():
     def program(api, log):
         async def worker(name):

@@ -1,6 +1,7 @@
 """asyncio by a clock that jumps, and asyncio beside a running loop."""
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -44,6 +45,23 @@ def test_timeouts_use_the_virtual_clock():
         return round(asyncio.get_running_loop().time(), 6)
 
     assert run_virtually(main()) == 5
+
+
+def test_what_is_ready_comes_before_a_jump():
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with ours, theirs:
+            later = asyncio.create_task(asyncio.sleep(100))
+            received = asyncio.create_task(loop.sock_recv(ours, 1))
+            await asyncio.sleep(0)
+            theirs.send(b"x")
+            assert await received == b"x"
+            later.cancel()
+        return loop.time()
+
+    assert run_virtually(main()) == 0
 
 
 @pytest.mark.parametrize("run", [run_in_thread, run_virtually])

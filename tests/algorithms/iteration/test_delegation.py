@@ -77,7 +77,7 @@ INNER: dict[str, Any] = {
 MOVES = st.lists(
     st.one_of(
         st.just(("next", None)),
-        st.tuples(st.just("send"), st.sampled_from([None, 5])),
+        st.tuples(st.just("send"), st.sampled_from([None, 0, 5])),
         st.tuples(st.just("throw"), st.sampled_from([KeyError("k"), StopIteration(7), GeneratorExit(), ValueError()])),
         st.just(("close", None)),
     ),
