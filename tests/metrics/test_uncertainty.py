@@ -52,10 +52,12 @@ def test_scales_agree_on_many_rows_and_differ_near_one() -> None:
     assert plain.high + plain.low == pytest.approx(2 * plain.estimate)
     y, score = np.repeat([1, 0], 10), np.append(np.arange(10) + 8.5, np.arange(10))
     assert metrics.delong_interval(y, score, scale="plain").high > 1 > metrics.delong_interval(y, score).high
-    perfect = metrics.delong_interval([1, 1, 0, 0], [4, 3, 2, 1])
-    assert perfect.estimate == 1
-    assert math.isnan(perfect.low)
-    assert math.isnan(perfect.high)
+    perfect = metrics.delong_interval([1, 1, 1, 0, 0], [4, 3, 5, 2, 1], confidence=0.9)
+    assert (perfect.estimate, perfect.low, perfect.high) == (1, pytest.approx(0.05**0.5), 1)
+    wrong = metrics.delong_interval([0, 0, 0, 1, 1], [4, 3, 5, 2, 1], confidence=0.9)
+    assert (wrong.estimate, wrong.low, wrong.high) == (0, 0, pytest.approx(1 - 0.05**0.5))
+    flat = metrics.delong_interval([1, 1, 0, 0], [4, 3, 2, 1], scale="plain")
+    assert flat.low == flat.high == 1
 
 
 def test_intervals_hold_the_area_as_often_as_they_say() -> None:

@@ -5,7 +5,7 @@ time. Two decisions are scikit-learn's and not everyone's: a gain is the number 
 without any gain scores 0 and is part of the mean (see :mod:`kb.metrics.ranking` for other decisions).
 
 Source: Järvelin and Kekäläinen 2002; McSherry and Najork 2008, Computing information retrieval performance measures
-efficiently in the presence of tied scores, section 2.6. Shapes: Q queries, I items.
+efficiently in the presence of tied scores. Shapes: Q queries, I items.
 """
 
 from typing import Any

@@ -6,7 +6,7 @@ Negative weights are refused, which scikit-learn lets pass: curves of them may r
 
 Sources: Fawcett 2006, An introduction to ROC analysis, algorithms 1 and 2; McClish 1989, Analyzing a portion of the ROC
 curve (the standardised partial area); Davis and Goadrich 2006, The relationship between precision-recall and ROC
-curves, section 4. Shapes: N rows, T thresholds.
+curves (interpolation). Shapes: N rows, T thresholds.
 """
 
 import warnings
@@ -145,7 +145,7 @@ def binary_average_precision(positive_N: np.ndarray, score_N: np.ndarray, sample
 def roc_hull(fpr_T: np.ndarray, tpr_T: np.ndarray) -> np.ndarray:
     """Places of the points on the upper convex hull, rising: thresholds that some prices of errors make the best.
 
-    Source: Provost and Fawcett 2001, Robust Classification for Imprecise Environments, section 3.
+    Source: Provost and Fawcett 2001, Robust Classification for Imprecise Environments.
     """
     kept: list[int] = []
     for place in range(len(fpr_T)):

@@ -1,7 +1,7 @@
 """RMSE and MAE of predicted numbers such as ratings: scikit-learn's functions under its names.
 
 Neither looks at an order, and neither can see an item that nobody rated: they are no metrics of retrieval.
-Source: Herlocker et al. 2004, Evaluating collaborative filtering recommender systems, section 4.1. Shapes: N ratings.
+Source: Herlocker et al. 2004, Evaluating collaborative filtering recommender systems. Shapes: N ratings.
 """
 
 import math

@@ -6,7 +6,7 @@ alone, the negatives and the positives apart, which is much faster than sorting 
 
 Sources: Hanley and McNeil 1982, The meaning and use of the area under a receiver operating characteristic (ROC) curve;
 Mann and Whitney 1947; Zhu et al. 2017, Optimized Cost per Click in Taobao Display Advertising, and Zhou et al. 2018,
-Deep Interest Network, section 6.3 (areas by user, averaged by impressions). Shapes: N rows, G groups.
+Deep Interest Network (areas by user, averaged by impressions). Shapes: N rows, G groups.
 """
 
 from dataclasses import dataclass

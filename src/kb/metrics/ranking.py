@@ -6,8 +6,8 @@ libraries settle in silence is said aloud here. A query without a relevant item 
 denominators. An item scored minus infinity is not returned at all, so that k may exceed the candidates that there are.
 
 Sources: Manning, Raghavan and Schütze 2008, Introduction to Information Retrieval, sections 8.3 and 8.4; Järvelin and
-Kekäläinen 2002, Cumulated gain-based evaluation of IR techniques; Burges et al. 2005, section 6 (gains 2^label - 1);
-McSherry and Najork 2008 (ties). Shapes: Q queries, I items, k places.
+Kekäläinen 2002, Cumulated gain-based evaluation of IR techniques; Burges 2010, From RankNet to LambdaRank to LambdaMART
+(gains 2^label - 1); McSherry and Najork 2008 (ties). Shapes: Q queries, I items, k places.
 """
 
 from typing import Any, Literal

@@ -4,8 +4,8 @@ An item at place r of n meets m others drawn with replacement; each is above it 
 its place among them is one plus a binomial number. So each metric of one relevant item becomes another metric, which
 this module computes exactly. Unusual: nothing is simulated here; the tests simulate.
 
-Source: Krichene and Rendle 2020, On Sampled Metrics for Item Recommendation, sections 4 and 5 (sampling with
-replacement; the correction that trades bias for variance by gamma). Shapes: R = n places of all, S = m + 1 among the
+Source: Krichene and Rendle 2020, On Sampled Metrics for Item Recommendation (sampling with replacement;
+the correction that trades bias for variance by gamma). Shapes: R = n places of all, S = m + 1 among the
 sampled.
 """
 

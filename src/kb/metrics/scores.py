@@ -4,7 +4,8 @@ Unusual: nothing; the averages are scikit-learn's, zero-weighted classes and all
 NaN, and so is an average that it is part of: a number made up there (LightGBM's 1, others' 0 or 1/2) would be believed.
 
 Sources: Hand and Till 2001, A Simple Generalisation of the Area Under the ROC Curve for Multiple Class Classification
-Problems (one against one); Fawcett 2006, section 9 (one against the rest). Shapes: N rows, C classes or labels.
+Problems (one against one); Fawcett 2006, An introduction to ROC analysis (one against the rest).
+Shapes: N rows, C classes or labels.
 """
 
 import warnings

@@ -2,11 +2,12 @@
 
 Unusual: no covariance matrix of pairs is made. DeLong's components, for each positive the share of negatives below it
 and the other way round, come from one sort a model (Sun and Xu rank midranks to the same end). Intervals come on the
-plain scale or on that of the logit, where they stay inside 0 and 1; at an area of 0 or 1 the components do not vary,
-and DeLong's interval has no width: NaN bounds say so, as the data hold no spread to estimate from.
+plain scale or on that of the logit, where they stay inside 0 and 1. At an area of 1 the components do not vary, and
+the plain interval has no width, which is no certainty; the other one is then the exact bound that needs no spread:
+all m = min(P, M) pairs of which no two share a row are in order with chance AUC^m at most.
 
 Sources: DeLong, DeLong and Clarke-Pearson 1988, Comparing the areas under two or more correlated receiver operating
-characteristic curves, equations 3 to 6; Sun and Xu 2014, Fast implementation of DeLong's algorithm; Hanley and McNeil
+characteristic curves; Sun and Xu 2014, Fast implementation of DeLong's algorithm; Hanley and McNeil
 1982, the standard error from two quantities Q; Perme and Manevski 2019, Confidence intervals for the Mann-Whitney
 test (the logit scale). Shapes: N rows, P positive and M negative ones, K models, D draws.
 """
@@ -63,13 +64,13 @@ def delong_covariance(y_true: Any, *y_scores: Any) -> tuple[np.ndarray, np.ndarr
 
 
 def delong_interval(y_true: Any, y_score: Any, *, confidence: float = 0.95, scale: Scale = "logit") -> Interval:
-    """The area with DeLong's interval; its bounds are NaN where the area is 0 or 1.
+    """The area with DeLong's interval.
 
     Args:
         y_true: 0 and 1, or -1 and 1, [N].
         y_score: Finite numbers [N].
         confidence: Of the interval.
-        scale: "plain" is the area give or take, as R's pROC has it, and may end above 1; "logit" may not.
+        scale: "plain" is the area give or take, which may end above 1 and has no width at 1; "logit" is neither.
 
     Raises:
         ValueError, TypeError: as of :func:`delong_covariance`, or another ``confidence`` or ``scale``.
@@ -78,7 +79,15 @@ def delong_interval(y_true: Any, y_score: Any, *, confidence: float = 0.95, scal
     if scale not in ("plain", "logit"):
         raise ValueError(f"scale must be 'plain' or 'logit', got {scale!r}")
     areas, covariance = delong_covariance(y_true, y_score)
-    return _interval(float(areas[0]), math.sqrt(max(0.0, float(covariance[0, 0]))), z, scale)
+    area, reach = float(areas[0]), z * math.sqrt(max(0.0, float(covariance[0, 0])))
+    if scale == "plain":
+        return Interval(area, area - reach, area + reach)
+    if not 0 < area < 1:
+        positive_N = positives(y_true)
+        edge = ((1 - confidence) / 2) ** (1 / min(positive_N.sum(), (~positive_N).sum()))
+        return Interval(area, edge, 1.0) if area else Interval(area, 0.0, 1 - edge)
+    middle, reach = math.log(area / (1 - area)), reach / (area * (1 - area))
+    return Interval(area, 1 / (1 + math.exp(reach - middle)), 1 / (1 + math.exp(-reach - middle)))
 
 
 def hanley_mcneil_error(area: float, num_positives: int, num_negatives: int) -> float:
@@ -102,7 +111,8 @@ def hanley_mcneil_interval(y_true: Any, y_score: Any, *, confidence: float = 0.9
     z = _quantile(confidence)
     high, low = both_classes(positives(y_true), numbers("y_score", y_score))
     area = float(_share_below(high, np.sort(low)).mean())
-    return _interval(area, hanley_mcneil_error(area, len(high), len(low)), z, "plain")
+    reach = z * hanley_mcneil_error(area, len(high), len(low))
+    return Interval(area, area - reach, area + reach)
 
 
 def bootstrap_interval(
@@ -176,15 +186,6 @@ def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     """For each value the share of the sorted others below it, ties half."""
     twice = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
     return twice / (2 * len(others))
-
-
-def _interval(area: float, error: float, z: float, scale: Scale) -> Interval:
-    if not 0 < area < 1:
-        return Interval(area, float("nan"), float("nan"))
-    if scale == "plain":
-        return Interval(area, area - z * error, area + z * error)
-    middle, reach = math.log(area / (1 - area)), z * error / (area * (1 - area))
-    return Interval(area, 1 / (1 + math.exp(reach - middle)), 1 / (1 + math.exp(-reach - middle)))
 
 
 def _quantile(confidence: float) -> float:
