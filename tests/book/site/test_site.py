@@ -17,11 +17,8 @@ from tests.book.site import browsing, static_checks
 NOTEBOOKS = [f"chapters/{notebooks.page_name(path)}" for path in notebooks.pages()]
 PAGES = [
     "index",
-    *sorted(f"chapters/{path.parent.name}/index" for path in notebooks.CHAPTERS.glob("*/index.md")),
-    *(
-        f"chapters/{name}"
-        for name in ("interview/question_bank", "interview/question_sheet", "status", "glossary", "bibliography")
-    ),
+    *sorted(f"chapters/{path.parent.name}/{path.stem}" for path in notebooks.CHAPTERS.glob("*/*.md")),
+    *(f"chapters/{name}" for name in ("status", "glossary", "bibliography")),
     *NOTEBOOKS,
 ]
 
