@@ -81,7 +81,7 @@ def assert_equal(our_parameters: list[Any], their_parameters: list[torch.Tensor]
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_equals_torch_over_50_steps_of_random_gradients(name: str, data: st.DataObject) -> None:
     options, other = data.draw(OPTIONS[name]), data.draw(OPTIONS[name])
@@ -103,7 +103,7 @@ def test_equals_torch_over_50_steps_of_random_gradients(name: str, data: st.Data
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_equals_torch_over_50_steps_down_a_valley(name: str, data: st.DataObject) -> None:
     options, kind = data.draw(OPTIONS[name]), data.draw(st.sampled_from(list(KINDS)))

@@ -85,7 +85,8 @@ def test_the_gain_of_the_loop_is_taken_against_the_control(monkeypatch: pytest.M
     assert gains["lookup, right answer - nothing"]["mean"] == pytest.approx(0.4)
 
 
-def test_a_training_repeats_and_another_seed_is_another() -> None:
+def test_a_training_repeats_and_another_seed_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_lab, "COUNT", 40)
     corpus = Corpus(Parity(), (3,), "direct")
     first, again, other = (
         task_lab.trained(task_lab.Training("bits", seed, corpus, ("direct",), (4,), TINY)) for seed in (0, 0, 1)

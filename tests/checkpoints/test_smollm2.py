@@ -92,7 +92,7 @@ def test_config_is_the_model_card(smollm2: Checkpoint) -> None:
 
 
 def test_greedy_answer_makes_sense_and_transformers_agrees(smollm2: Checkpoint) -> None:
-    model = DecoderLM.from_checkpoint(smollm2)
+    model = DecoderLM.from_checkpoint(smollm2, share=True)
     prompt = smollm2.tokenizer.apply_chat_template([{"role": "user", "content": "What is the capital of France?"}])
     answer = generate(model, prompt, 12)[len(prompt) :]
     assert "The capital of France is Paris." in smollm2.tokenizer.decode(answer.tolist())

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from kb.distributed import Ranks
+from tests.quick_ranks import quick_ranks
 
 
 @pytest.fixture(scope="package")
 def two() -> Iterator[Ranks]:
-    with Ranks(2, timeout=60) as ranks:
+    with quick_ranks(2, timeout=60) as ranks:
         yield ranks

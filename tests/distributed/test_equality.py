@@ -13,6 +13,7 @@ import torch
 from kb.distributed import RankError, Ranks, demo, measurements, zero_bytes
 from kb.distributed.zero_memory import zero_traffic
 from tests.distributed import cases
+from tests.quick_ranks import quick_ranks
 
 LOSS, WEIGHT, STEPS = 1e-10, 1e-8, 3
 
@@ -153,7 +154,7 @@ def test_ring_attention(two: Ranks, causal: bool) -> None:
 
 
 def test_four_ranks_are_one_process_too_and_survive_one_that_dies() -> None:
-    with Ranks(4, timeout=20, patience=120) as four:
+    with quick_ranks(4, timeout=20, patience=120) as four:
         for found in (
             four.call(demo.train_tensor_parallel, STEPS),
             four.call(demo.train_pipeline, STEPS, "1f1b", 8),

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from kb.distributed import RankError, Ranks
+from kb.distributed import RankError
 from tests.distributed import lost_ranks
+from tests.quick_ranks import quick_ranks
 
 PATIENCE = 180  # seconds in which processes start and import torch on a busy machine; what is timed begins after
 CULPRITS = [("data", 1), ("tensor", 1), ("pipeline", 0), ("pipeline", 1), ("zero", 0)]
@@ -14,7 +15,7 @@ CULPRITS = [("data", 1), ("tensor", 1), ("pipeline", 0), ("pipeline", 1), ("zero
 
 @pytest.mark.parametrize(("way", "culprit"), CULPRITS)
 def test_a_rank_that_dies_is_told_at_once(way: str, culprit: int) -> None:
-    with Ranks(2, timeout=40, patience=PATIENCE) as ranks:
+    with quick_ranks(2, timeout=40, patience=PATIENCE) as ranks:
         assert all(ranks.call(lost_ranks.ready))
         start = time.perf_counter()
         ranks.start(lost_ranks.train_until_lost, way, culprit, signal.SIGKILL, 6)
@@ -29,7 +30,7 @@ def test_a_rank_that_dies_is_told_at_once(way: str, culprit: int) -> None:
 
 @pytest.mark.parametrize("way", sorted(lost_ranks.WAYS))
 def test_a_rank_that_stands_still_is_waited_for_no_longer_than_the_timeout(way: str) -> None:
-    with Ranks(2, timeout=3, patience=PATIENCE) as ranks:
+    with quick_ranks(2, timeout=3, patience=PATIENCE) as ranks:
         assert all(ranks.call(lost_ranks.ready))
         start = time.perf_counter()
         ranks.start(lost_ranks.train_until_lost, way, 1, signal.SIGSTOP, 6)
@@ -41,7 +42,7 @@ def test_a_rank_that_stands_still_is_waited_for_no_longer_than_the_timeout(way: 
 
 
 def test_a_call_after_a_rank_is_gone_says_so() -> None:
-    with Ranks(2, timeout=20, patience=20) as ranks:
+    with quick_ranks(2, timeout=20, patience=20) as ranks:
         assert ranks.call(divmod, 7, 2) == [(3, 1)] * 2
         ranks.processes[1].kill()
         ranks.processes[1].join()

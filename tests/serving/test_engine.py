@@ -1,6 +1,7 @@
 """The engine against plain generation: the same tokens, whatever shares a step and whatever happens on the way."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -51,6 +52,18 @@ def some_jobs(count: int = 8, seed: int = 0) -> list[tuple[list[int], SamplingPa
     return jobs
 
 
+@pytest.fixture(scope="module")
+def alone(model_maker: MakeModel, answers: Answers) -> Callable[[torch.dtype], list[list[list[int]]]]:
+    """What plain generation gives each of the jobs, in a precision: once for all engines."""
+
+    @cache
+    def alone(dtype: torch.dtype) -> list[list[list[int]]]:
+        plain = model_maker(dtype=dtype)
+        return [answers(plain, prompt, params) for prompt, params in some_jobs()]
+
+    return alone
+
+
 @pytest.mark.parametrize(
     ("options", "limits"),
     [
@@ -68,16 +81,20 @@ def some_jobs(count: int = 8, seed: int = 0) -> list[tuple[list[int], SamplingPa
 )
 @pytest.mark.parametrize("layers", ["float64", "packed", "fused"])
 def test_gives_the_tokens_of_plain_generation(
-    model_maker: MakeModel, answers: Answers, options: dict[str, Any], limits: dict[str, Any], layers: str
+    model_maker: MakeModel,
+    alone: Callable[[torch.dtype], list[list[list[int]]]],
+    options: dict[str, Any],
+    limits: dict[str, Any],
+    layers: str,
 ) -> None:
-    jobs = some_jobs()
-    plain, served = (model_maker(dtype=torch.float64 if layers == "float64" else torch.float32) for _ in range(2))
+    jobs, dtype = some_jobs(), torch.float64 if layers == "float64" else torch.float32
+    served = model_maker(dtype=dtype)
     if layers == "packed":
         pack_linears(served)
     if layers == "fused":
         pytest.importorskip("kb.serving.fused_block").fuse_blocks(served)
     engine = make(served, limits=limits, **options)
-    wanted = [answers(plain, prompt, params) for prompt, params in jobs]
+    wanted = alone(dtype)
     assert run(engine, jobs) == wanted
     assert engine.core.tables.num_used == 0
     assert run(engine, jobs) == wanted  # and again, with whatever is cached by now

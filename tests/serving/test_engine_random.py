@@ -5,6 +5,7 @@ are few, so that sequences are preempted all the time. In float64 round-off deci
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -74,6 +75,7 @@ ENGINES = st.fixed_dictionaries(
         "watermark": st.sampled_from([0.0, 0.1]),
     }
 )
+EVENTS = ("evicted", "swap_out", "swap_in", "copies", "loads", "step with a prefix found again", "abort", "search")
 LONGEST = 33  # 19 prompt tokens and 14 new ones at most
 WIDTH = 2
 
@@ -86,8 +88,7 @@ class RandomTraffic(RuleBasedStateMachine):
     answers: Answers
     folder: Path
     engines = 0
-    steps = 0
-    preempted = 0
+    seen: Counter[str]  # what has happened so far, in all engines
 
     @initialize(options=ENGINES)
     def start(self, options: dict[str, Any]) -> None:
@@ -127,8 +128,10 @@ class RandomTraffic(RuleBasedStateMachine):
         return TieredStore(shape, dtype, host_pages=0 if which == "disk" else 5, disk=disk)
 
     def count(self, plan: Any, statistics: Any) -> None:
-        type(self).steps += 1
-        type(self).preempted += len(plan.preempted)
+        self.seen["step"] += 1
+        for event in ("preempted", "evicted", "swap_out", "swap_in", "copies", "loads"):
+            self.seen[event] += len(getattr(plan, event))
+        self.seen["step with a prefix found again"] += statistics.hit_rate > 0
 
     @rule(jobs=st.lists(st.tuples(PROMPTS, PARAMS), min_size=3, max_size=9))
     def ask(self, jobs: list[tuple[list[int], SamplingParams]]) -> None:
@@ -149,6 +152,7 @@ class RandomTraffic(RuleBasedStateMachine):
     def abort(self, which: int) -> None:
         name = sorted(self.wanted)[which % len(self.wanted)]
         (output,) = self.engine.abort_request(name)
+        self.seen["abort"] += 1
         wanted = self.wanted.pop(name)
         for one in output.outputs:  # what it had so far is the beginning of what it would have got
             assert list(one.token_ids) == wanted[one.index][: len(one.token_ids)]
@@ -168,6 +172,7 @@ class RandomTraffic(RuleBasedStateMachine):
         for request, wanted in self.beams:
             if request.search.done:
                 assert [beam.tokens for beam in request.search.best()] == wanted
+                self.seen["search"] += 1
             else:
                 waiting.append((request, wanted))
         self.beams = waiting
@@ -206,18 +211,19 @@ def beams_alone(model: DecoderLM, prompt: tuple[int, ...], params: BeamSearchPar
 def test_random_traffic_gives_every_request_its_own_tokens(
     tiny: DecoderLM, answers: Answers, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    examples = int(os.environ.get("KB_SERVING_EXAMPLES", "30"))
-    # A run of ten examples takes some hundred steps, or a thousand: runs are added until there are enough.
+    examples = int(os.environ.get("KB_SERVING_EXAMPLES", "20"))
+    # A run of ten examples takes some hundred steps, or a thousand: runs are added until enough has happened.
     settled = settings(max_examples=10, stateful_step_count=30, derandomize=False, database=None)
-    parts = {"model": tiny, "plain": tiny, "answers": staticmethod(answers), "folder": tmp_path}
+    seen: Counter[str] = Counter()
+    parts = {"model": tiny, "plain": tiny, "answers": staticmethod(answers), "folder": tmp_path, "seen": seen}
     machine = type("Traffic", (RandomTraffic,), parts)
+    enough = {**dict.fromkeys(EVENTS, 0), "step": 40 * examples, "preempted": examples}
     for _ in range(2 * examples):
         run_state_machine_as_test(machine, settings=settled)
-        if machine.steps > 40 * examples and machine.preempted > examples:
+        if all(seen[event] > least for event, least in enough.items()):
             break
-    record_property("steps", machine.steps)
-    assert machine.steps > 40 * examples
-    assert machine.preempted > examples
+    record_property("steps", seen["step"])
+    assert {event: seen[event] for event, least in enough.items() if seen[event] <= least} == {}
 
 
 def test_fused_blocks_in_float32_give_random_traffic_its_own_tokens(
@@ -227,7 +233,7 @@ def test_fused_blocks_in_float32_give_random_traffic_its_own_tokens(
     plain, fused = model_maker(dtype=torch.float32), model_maker(dtype=torch.float32)
     pytest.importorskip("kb.serving.fused_block").fuse_blocks(fused)
     settled = settings(max_examples=10, stateful_step_count=30, derandomize=True, database=None)
-    parts = {"model": fused, "plain": plain, "answers": staticmethod(answers), "folder": tmp_path}
-    machine = type("FusedTraffic", (RandomTraffic,), parts)
-    run_state_machine_as_test(machine, settings=settled)
-    assert machine.preempted > 0
+    seen: Counter[str] = Counter()
+    parts = {"model": fused, "plain": plain, "answers": staticmethod(answers), "folder": tmp_path, "seen": seen}
+    run_state_machine_as_test(type("FusedTraffic", (RandomTraffic,), parts), settings=settled)
+    assert seen["preempted"] > 0

@@ -1,19 +1,18 @@
 """The engine on SmolLM2 in float32: plain generation's tokens, but where two candidates are nearly tied; counted."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 
 from kb import checkpoints
-from kb.lm import DecoderLM, generate
-from kb.lm.sampling import process
+from kb.lm import DecoderLM, NoCache
+from kb.lm.sampling import draw, process
 from kb.nn import pack_linears
 from kb.nn.processor import panels_are_fast
 from kb.serving import LLM, SamplingParams, attention, engine_args
 
-Texts = Callable[[list[int], SamplingParams, int], list[int]]
+Choices = Callable[[list[int], SamplingParams, int, list[int]], list[int]]
 
 LARGEST_TIE = 1e-3  # a gap between the two best scores that round-off may close
 MOST_TIES = 0.005  # share of all steps
@@ -33,23 +32,31 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def plain() -> DecoderLM:
-    return DecoderLM.from_checkpoint(checkpoints.load("smollm2-135m"))
+    return DecoderLM.from_checkpoint(checkpoints.load("smollm2-135m"), share=True)
 
 
 @pytest.fixture(scope="module")
-def texts(plain: DecoderLM) -> Texts:
-    """What plain generation writes, once for all engines."""
-    known: dict[tuple[str, int], list[int]] = {}
+def choices(plain: DecoderLM) -> Choices:
+    """What plain generation chooses after the prompt and after each token of an answer but the last.
 
-    def text(prompt: list[int], params: SamplingParams, index: int) -> list[int]:
-        key = (repr((prompt, params)), index)
+    One pass of the model tells them all; and that of an answer once for all engines.
+    """
+    known: dict[str, list[int]] = {}
+
+    def choose(prompt: list[int], params: SamplingParams, index: int, found: list[int]) -> list[int]:
+        key = repr((prompt, params, index, found))
         if key not in known:
-            generator = None if params.greedy else torch.Generator().manual_seed((params.seed or 0) + index)
-            options: Any = {"sampling": params.to_lm(), "generator": generator, "stop_ids": ()}
-            known[key] = generate(plain, prompt, params.max_tokens or 1, **options).tolist()[len(prompt) :]
+            tokens = torch.tensor([prompt + found])
+            with torch.inference_mode():
+                logits = plain.logits(plain.hidden(tokens[:, :-1], NoCache())[:, len(prompt) - 1 :])[0].float()
+            generators = [torch.Generator().manual_seed((params.seed or 0) + index)]
+            known[key] = []
+            for step, row in enumerate(logits):
+                scores = process(row[None], tokens[:, : len(prompt) + step], params.to_lm())
+                known[key] += (scores.argmax(dim=-1) if params.greedy else draw(scores, generators)).tolist()
         return known[key]
 
-    return text
+    return choose
 
 
 def gap(model: DecoderLM, tokens: list[int], params: SamplingParams, generator: torch.Generator | None) -> float:
@@ -67,7 +74,10 @@ def gap(model: DecoderLM, tokens: list[int], params: SamplingParams, generator: 
 def ties(
     model: DecoderLM, prompt: list[int], params: SamplingParams, index: int, found: list[int], wanted: list[int]
 ) -> tuple[int, int]:
-    """Steps compared, and 1 where the texts part at a tie; fails where they part and nothing was tied."""
+    """Steps compared, and 1 where the texts part at a tie; fails where they part and nothing was tied.
+
+    Up to there they are the same, so that what is wanted after what was found is what generation would have written.
+    """
     parted = next((step for step, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b), None)
     if parted is None:
         return len(wanted), 0
@@ -85,7 +95,7 @@ def ties(
 )
 def test_tokens_part_only_at_ties_and_hardly_ever(
     plain: DecoderLM,
-    texts: Texts,
+    choices: Choices,
     options: dict[str, int],
     panels: bool,
     record_property: Callable[[str, object], None],
@@ -106,9 +116,10 @@ def test_tokens_part_only_at_ties_and_hardly_ever(
     llm.llm_engine.core.observers.append(lambda plan, now: preempted.append(now.preempted))
     outputs = llm.generate([ids for ids, _ in jobs], [params for _, params in jobs], use_tqdm=False)
     counts = [
-        ties(plain, ids, params, one.index, list(one.token_ids), texts(ids, params, one.index))
+        ties(plain, ids, params, one.index, found, choices(ids, params, one.index, found))
         for (ids, params), output in zip(jobs, outputs, strict=True)
         for one in output.outputs
+        for found in [list(one.token_ids)]
     ]
     steps, parted = sum(count for count, _ in counts), sum(tied for _, tied in counts)
     record_property("steps", steps)

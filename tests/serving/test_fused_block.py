@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from kb.lm import DecoderLM, NoCache
 from kb.nn import PackedLinear
@@ -156,14 +157,32 @@ def test_refuses_what_its_kernels_would_read_beside(float32_maker: ModelMaker) -
         model.double().hidden(torch.arange(1, 12)[None], NoCache())
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a Llama of two layers with a tied output head."""
+    folder = str(tmp_path_factory.mktemp("llama"))
+    config = LlamaConfig(
+        vocab_size=61,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=96,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.parametrize("fast", [True, False])
-def test_an_engine_uses_it_where_it_is_fast(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+def test_an_engine_uses_it_where_it_is_fast(monkeypatch: pytest.MonkeyPatch, fast: bool, saved: str) -> None:
     monkeypatch.setattr(engine_args, "panels_are_fast", lambda: fast)
-    llm = LLM("smollm2-135m", skip_tokenizer_init=True)
+    llm = LLM(saved, skip_tokenizer_init=True)
     kinds = {type(block) is FusedBlock for block in llm.llm_engine.model.layers}
     assert kinds == {fast}
     assert type(llm.llm_engine.model.lm_head) is (PanelLinear if fast else PackedLinear)
-    bfloat16 = LLM("smollm2-135m", skip_tokenizer_init=True, dtype="bfloat16").llm_engine.model
+    bfloat16 = LLM(saved, skip_tokenizer_init=True, dtype="bfloat16").llm_engine.model
     assert not any(isinstance(module, FusedBlock | PanelLinear) for module in bfloat16.modules())
 
 

@@ -16,7 +16,7 @@ def real() -> LLM:
 
 def test_the_real_model_writes_what_generate_writes(real: LLM) -> None:
     prompts = ["The sun rises in the", "Once upon a time", "def fibonacci(n):"]
-    plain = DecoderLM.from_checkpoint(checkpoints.load("smollm2-135m"))
+    plain = DecoderLM.from_checkpoint(checkpoints.load("smollm2-135m"), share=True)
     tokenizer = real.get_tokenizer()
     params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
     for prompt, output in zip(prompts, real.generate(prompts, params), strict=True):

@@ -5,17 +5,18 @@ from collections.abc import Iterator
 import pytest
 
 from kb.moe.parallel import Ranks
+from tests.quick_ranks import quick_ranks
 
 
 @pytest.fixture(scope="package")
 def two() -> Iterator[Ranks]:
-    with Ranks(2, timeout=60) as ranks:
+    with quick_ranks(2, timeout=60) as ranks:
         yield ranks
 
 
 @pytest.fixture(scope="package")
 def four() -> Iterator[Ranks]:
-    with Ranks(4, timeout=60) as ranks:
+    with quick_ranks(4, timeout=60) as ranks:
         yield ranks
 
 

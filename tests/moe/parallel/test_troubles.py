@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from kb.moe.parallel import ExpertParallel, Groups, RankError, Ranks
 from tests.moe.parallel import cases, troubles
+from tests.quick_ranks import quick_ranks
 
 REFUSED = {
     "width": "ValueError: x must be [T, 5], got (3, 6)",
@@ -98,7 +99,7 @@ def test_without_a_group() -> None:
 def test_a_lost_rank_is_an_error_within_the_timeout(
     number: signal.Signals, seconds: float, options: dict[str, int]
 ) -> None:
-    with Ranks(4 if options else 2, timeout=seconds, patience=40) as ranks:
+    with quick_ranks(4 if options else 2, timeout=seconds, patience=40) as ranks:
         start = time.perf_counter()
         ranks.start(troubles.lose_a_rank, 1, number, seconds, **options)
         others = [rank for rank in range(len(ranks)) if rank != 1]
