@@ -23,6 +23,7 @@ def text(objective: str, rows: list[np.ndarray], threads: int, engine: Any = Non
         options["objective"] = objective
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kb.gbdt.estimator.threads_of", lambda threads, rows: threads)  # not fewer for few rows
+        patch.setattr("kb.gbdt.growing.engine_numba.WORTH_SHARING", 0)
         if engine is not None:
             patch.setattr("kb.gbdt.estimator.engine_for", engine)
         model = kind(**options).fit(*rows, categorical_feature=[4])
