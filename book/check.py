@@ -2,7 +2,7 @@
 
 Lint, types, unit tests, every page by strict nbval, the site and the tests on it. A step that fails stops no other, so
 that one run shows all there is to mend; the exit status is that of the worst. Each page runs in a process of its own,
-two at a time with one thread each: a core for each, on which a race of two contenders in turns is as fair as on an idle
+two at a time with a core and one thread each, on which a race of two contenders in turns is as fair as on an idle
 machine, and the stored outputs are had on another number of threads than a reader's. Those that start processes or
 threads of their own run one after the other, with the machine to themselves. A bound on times may fail all the same:
 such a page runs once more, alone, and the table says so. Skipped tests are listed with their reasons, and what was
@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from book import imports, kernels, notebooks, records, steps
@@ -48,15 +49,34 @@ def before_pages(root: Path) -> list[Result]:
 
 
 def one_thread() -> dict[str, str]:
-    """The environment of a process beside which another one runs."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+    """The environment of a process beside which another one runs.
+
+    Threads that wait for others do not turn in circles, for these may be waiting for the core.
+    """
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def two_cores() -> SimpleQueue[int]:
+    """The first and the last core that this process may use; the same one twice where there is one."""
+    cores: SimpleQueue[int] = SimpleQueue()
+    if hasattr(os, "sched_getaffinity"):
+        own = sorted(os.sched_getaffinity(0))
+        cores.put(own[0])
+        cores.put(own[-1])
+    return cores
+
+
+def take_a_core(cores: SimpleQueue[int]) -> None:
+    """Keep this thread, and the processes that it starts, to one of the cores: they see no other."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {cores.get()})
 
 
 def pages(root: Path) -> list[Result]:
     """All pages: two at a time, then each of those alone that want the machine; in the order of their names."""
     names = {path: notebooks.page_name(path, root / "chapters") for path in notebooks.pages(root / "chapters")}
     alone = {path for path in names if wants_the_machine(path)}
-    with ThreadPoolExecutor(2) as two:
+    with ThreadPoolExecutor(2, initializer=take_a_core, initargs=(two_cores(),)) as two:
         waiting = {path: two.submit(page, path, names[path], root, beside=True) for path in names if path not in alone}
     results = {path: page(path, names[path], root) for path in names if path in alone}
     results |= {path: result.result() for path, result in waiting.items()}

@@ -140,14 +140,15 @@ def test_a_page_that_starts_processes_or_threads_wants_the_machine(
     assert check.wants_the_machine(make_page("serving/small", ["x = 1", line])) == wanted
 
 
-def test_pages_run_two_at_a_time_with_one_thread_and_alone_where_they_start_threads(
+def test_pages_run_two_at_a_time_on_a_core_each_and_alone_where_they_start_threads(
     make_page: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     begin = f"import os, time\nfrom pathlib import Path\n\nmarks = Path(r'{tmp_path}')\n"
     wait = "for _ in range(1200):\n    if (marks / '{1}').exists():\n        break\n    time.sleep(0.05)\n"
     meet = "(marks / '{0}').touch()\n" + wait + "assert (marks / '{1}').exists()\n"
-    meet += "assert os.environ['OMP_NUM_THREADS'] == '1'"
+    meet += "assert os.environ['OMP_NUM_THREADS'] == '1'\n"
+    meet += "assert len(getattr(os, 'sched_getaffinity', lambda _: [0])(0)) == 1"
     alone = "import threading\n\nassert (marks / 'a').exists() and (marks / 'c').exists()\n"
     for name, rest in {
         "a": meet.format("a", "c"),
