@@ -17,7 +17,8 @@ REGRESSIONS = ("regression", "regression_l1", "huber", "quantile", "poisson")
 
 def text(objective: str, rows: list[np.ndarray], threads: int, engine: Any = None) -> str:
     """The saved fit of some rows: features, targets and perhaps weights."""
-    options: dict[str, Any] = {"n_estimators": 4, "n_jobs": threads, "min_child_samples": 5}
+    # The second round is the first whose derivatives depend on trees; later ones do nothing new.
+    options: dict[str, Any] = {"n_estimators": 2, "n_jobs": threads, "min_child_samples": 5}
     kind: Any = GBDTRegressor if objective in REGRESSIONS else GBDTClassifier
     if objective in REGRESSIONS:
         options["objective"] = objective
