@@ -5,20 +5,25 @@ the same random numbers, so that nothing is left to align: the paper's control.
 
 Source: Gao et al. 2021, SimCSE, arXiv 2104.08821, equations 1, 4 and 5, sections 3 (dropout, table 3) and 4 (hard
 negatives).
-Shapes: B texts, D width; a text is the states [T, D] that the encoder's frozen layers gave.
+Shapes: B texts, D width, P pairs; a text is the states [T, D] that the encoder's frozen layers gave.
 """
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kb.arguments import is_number, require_count
+from kb.contrastive.geometry import alignment, cosines, mean_cosine, uniformity
 from kb.contrastive.in_batch import info_nce
-from kb.contrastive.sentence_encoder import SentenceEncoder
+from kb.contrastive.sentence_encoder import SentenceEncoder, embed
 from kb.training import Step, TrainConfig, linear, train
+
+# ruff: noqa: N815
 
 Batch = list[tuple[Tensor, ...]]
 
@@ -111,3 +116,37 @@ def _batches(examples: Sequence[tuple[Tensor, ...]], config: SimCSEConfig) -> It
         order = chance.sample(range(len(examples)), len(examples))
         for start in range(0, len(order) - config.batch + 1, config.batch):
             yield [examples[i] for i in order[start : start + config.batch]]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Texts, as states of the frozen layers, by which an encoder is judged.
+
+    Attributes:
+        judged: Texts of which people judged every pair.
+        likeness_P: Their judgements of the pairs, in the order of ``numpy.triu_indices``.
+        first: A sentence of each held-out article.
+        second: Another sentence of the same articles.
+    """
+
+    judged: Sequence[Tensor]
+    likeness_P: NDArray[np.float64]
+    first: Sequence[Tensor]
+    second: Sequence[Tensor]
+
+
+def examine(encoder: SentenceEncoder, exam: Exam) -> dict[str, float]:
+    """Spearman's correlation with people, geometry of first sentences, and how often the own second one is nearest."""
+    from scipy.stats import spearmanr
+
+    judged, first, second = (embed(encoder, texts) for texts in (exam.judged, exam.first, exam.second))
+    row, column = torch.triu_indices(len(judged), len(judged), offset=1)
+    cosine_P = cosines(judged, judged)[row, column]
+    own = cosines(first, second).argmax(1) == torch.arange(len(first))
+    return {
+        "people": float(spearmanr(cosine_P.numpy(), exam.likeness_P).statistic),
+        "alignment": float(alignment(first, second)),
+        "uniformity": float(uniformity(first)),
+        "mean cosine": float(mean_cosine(first)),
+        "retrieval": float(own.double().mean()),
+    }
