@@ -112,8 +112,8 @@ def bounds(information: float, k: int, repeats: int) -> Tensor:
 
 
 def test_the_bound_is_below_the_information_and_below_log_k() -> None:
-    assert kb.gaussian_information(1, 0.6) == pytest.approx(-0.5 * math.log(0.64))
-    assert kb.gaussian_information(4, kb.correlation_for(3.0, 4)) == pytest.approx(3)
+    assert kb.correlation_for(-0.5 * math.log(0.64), 1) == pytest.approx(0.6)
+    assert kb.correlation_for(-2 * math.log(0.64), 4) == pytest.approx(0.6)
     for information, k in ((1.0, 64), (6.0, 8), (12.0, 64)):
         found = bounds(information, k, 60)
         assert found.max() <= math.log(k)  # always, not only in the mean
@@ -145,8 +145,8 @@ def test_what_is_refused() -> None:
         kb.sampled_softmax_loss(torch.zeros(2, 2), table, ids, ids, torch.zeros(2))
     with pytest.raises(ValueError, match="no minimum was found"):
         kb.fit_nce(torch.tensor([[1.0], [2.0]]), torch.tensor([[-1.0], [-2.0]]), two, two)
-    with pytest.raises(ValueError, match="correlation must be between -1 and 1, got 1"):
-        kb.gaussian_information(2, 1)
+    with pytest.raises(ValueError, match="correlation must be between -1 and 1, got 1.0"):
+        kb.log_density_ratio(table, table, 1.0)
     with pytest.raises(ValueError, match="information must be a number of at least 0"):
         kb.correlation_for(-1.0, 2)
     with pytest.raises(ValueError, match="scores_KK must be square"):

@@ -26,7 +26,6 @@ from kb.contrastive.in_batch import (
 from kb.contrastive.information import (
     correlated_gaussians,
     correlation_for,
-    gaussian_information,
     info_nce_bound,
     log_density_ratio,
 )
@@ -57,7 +56,6 @@ __all__ = [
     "fit_nce",
     "follow",
     "gathered_loss",
-    "gaussian_information",
     "gradients",
     "info_nce",
     "info_nce_bound",

@@ -57,12 +57,8 @@ def cached_backward(
 def gathered_loss(query_RND: Tensor, positive_RND: Tensor, *, temperature: float, through: bool = True) -> Tensor:
     """InfoNCE over R devices: each finds its own queries' positives among those of all, and the mean is taken.
 
-    Args:
-        query_RND: Queries of each device.
-        positive_RND: Their positives.
-        temperature: What cosines are divided by.
-        through: Whether a gradient goes back to rows that came from other devices, which the plain all_gather of
-            ``torch.distributed`` does not do.
+    ``through`` says whether a gradient goes back to rows that came from other devices, which the plain all_gather of
+    ``torch.distributed`` does not do.
     """
     losses = []
     for own in range(len(query_RND)):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kb.contrastive.geometry import cosines, unit_rows
-from kb.contrastive.inputs import embeddings, pairs, require_temperature
+from kb.contrastive.inputs import embeddings, pairs, require_positive
 
 
 def info_nce(
@@ -35,10 +35,10 @@ def info_nce(
         positive_ND: Row i belongs to query i; the other rows are its negatives.
         negatives_MD: Rows that belong to no query.
         temperature: What cosines are divided by.
-        symmetric: Also find each positive's query among all queries, and take the mean of both, as CLIP does.
+        symmetric: Also find each positive's query among all queries, and take the mean, as CLIP does.
     """
     query, positive = pairs("query_ND", query_ND, "positive_ND", positive_ND)
-    require_temperature(temperature)
+    require_positive("temperature", temperature)
     if symmetric and negatives_MD is not None:
         raise ValueError("symmetric has no use for negatives_MD, which are candidates of one side; got both")
     candidates = positive
@@ -65,7 +65,7 @@ def info_nce_loop(
 def nt_xent(a_ND: Tensor, b_ND: Tensor, *, temperature: float | Tensor = 0.5) -> Tensor:
     """SimCLR's loss: all 2N views are queries, each among the other 2N - 1, itself left out."""
     a, b = pairs("a_ND", a_ND, "b_ND", b_ND)
-    require_temperature(temperature)
+    require_positive("temperature", temperature)
     views = torch.cat((a, b))
     itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
     logits = (cosines(views, views) / temperature).masked_fill(itself, -torch.inf)
@@ -84,10 +84,7 @@ def nt_xent_loop(a_ND: Tensor, b_ND: Tensor, *, temperature: float = 0.5) -> Ten
 def n_pair_loss(anchor_ND: Tensor, positive_ND: Tensor, *, length_weight: float = 0.0) -> Tensor:
     """Mean of log(1 + sum over j of exp(aᵢ·pⱼ - aᵢ·pᵢ)), one pair from each of N classes, products not normalised.
 
-    Args:
-        anchor_ND: One row of each class.
-        positive_ND: Another row of each class, in the same order.
-        length_weight: Of the mean squared length of all 2N rows, which are otherwise free to grow.
+    ``length_weight`` is that of the mean squared length of all 2N rows, which are otherwise free to grow.
     """
     anchor, positive = pairs("anchor_ND", anchor_ND, "positive_ND", positive_ND)
     with torch.autocast(anchor.device.type, enabled=False):

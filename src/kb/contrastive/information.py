@@ -17,19 +17,8 @@ from torch import Tensor
 from kb.arguments import is_number, require_count
 
 
-def gaussian_information(dimensions: int, correlation: float) -> float:
-    """I(X; Y) in nats of D pairs of standard normal numbers, each of one correlation: -D/2 log(1 - ρ²).
-
-    Raises:
-        ValueError: there is no dimension, or the correlation is not between -1 and 1.
-    """
-    require_count("dimensions", dimensions)
-    _require_correlation(correlation)
-    return -dimensions / 2 * math.log1p(-(correlation**2))
-
-
 def correlation_for(information: float, dimensions: int) -> float:
-    """The correlation at which D pairs have so much information.
+    """The ρ at which D pairs of normal numbers have so much information, in nats: I(X; Y) = -D/2 log(1 - ρ²).
 
     Raises:
         ValueError: the information is below 0, or there is no dimension.
@@ -46,10 +35,8 @@ def correlated_gaussians(
     """Draws x and y [N, D], float64, standard normal, y correlated with x in each dimension and else independent.
 
     Raises:
-        ValueError: a count is not positive, or the correlation is not between -1 and 1.
+        ValueError: the correlation is not between -1 and 1.
     """
-    require_count("count", count)
-    require_count("dimensions", dimensions)
     _require_correlation(correlation)
     x_ND, noise_ND = torch.randn(2, count, dimensions, generator=generator, dtype=torch.float64)
     return x_ND, correlation * x_ND + math.sqrt(1 - correlation**2) * noise_ND

@@ -45,18 +45,11 @@ def classes(labels_N: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return equal_NN & ~torch.eye(count, dtype=torch.bool, device=labels_N.device), ~equal_NN
 
 
-def require_temperature(temperature: float | Tensor) -> None:
-    """Refuse what is not a number above 0; a learned one may be a tensor without axes, of any value."""
-    if not isinstance(temperature, Tensor):
-        require_positive("temperature", temperature)
-    elif temperature.ndim or not temperature.is_floating_point():
-        raise ValueError(f"temperature must be a floating-point tensor without axes, got {_kind(temperature)}")
-
-
-def require_positive(name: str, value: float) -> None:
-    """Refuse what is not a number above 0."""
-    if not is_number(value) or value <= 0:
-        raise ValueError(f"{name} must be a number above 0, got {value!r}")
+def require_positive(name: str, value: float | Tensor) -> None:
+    """Refuse what is not a number above 0; a learned one is a floating-point tensor without axes, of any value."""
+    learned = isinstance(value, Tensor) and value.is_floating_point() and not value.ndim
+    if not learned and not (is_number(value) and value > 0):
+        raise ValueError(f"{name} must be a number above 0, got {_kind(value)}")
 
 
 def nothing(x: Tensor) -> Tensor:

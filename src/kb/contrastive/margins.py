@@ -24,11 +24,8 @@ MINING = ("all", "hard", "semi-hard")
 def pair_loss(x_ND: Tensor, labels_N: Tensor, *, margin: float = 1.0, power: int = 2) -> Tensor:
     """Mean over all pairs of rows: d²/2 within a class, max(0, margin - d)²/2 between classes.
 
-    Args:
-        x_ND: Rows, taken as they are: normalise them first where lengths shall not matter.
-        labels_N: Class of each row.
-        margin: Beyond which a pair of two classes is left alone.
-        power: 2 as published; 1 for d and max(0, margin - d).
+    Rows are taken as they are: normalise them first where lengths shall not matter. With power 1, d and
+    max(0, margin - d).
     """
     x = embeddings("x_ND", x_ND)
     same_NN, _ = classes(labels_N, len(x))

@@ -24,7 +24,7 @@ def nce_loss(model_N: Tensor, noise_N: Tensor, model_M: Tensor, noise_M: Tensor)
     """Logistic loss of telling data from noise, summed over all draws, over N; k = M / N.
 
     Args:
-        model_N: log p_model of the data, unnormalised, with gradient.
+        model_N: log p_model of the data, unnormalised.
         noise_N: log p_noise of the data, normalised.
         model_M: log p_model of the noise.
         noise_M: log p_noise of the noise.
@@ -90,13 +90,8 @@ def sampled_softmax_loss(
 def fit_nce(data_NF: Tensor, noise_MF: Tensor, log_noise_N: Tensor, log_noise_M: Tensor) -> Tensor:
     """The parameters [F] of log p_model = features · parameters at the least NCE loss, by Newton's method.
 
-    A column of ones among the features has minus the logarithm of the normaliser, learned like any other.
-
-    Args:
-        data_NF: Features of the data.
-        noise_MF: Features of the noise.
-        log_noise_N: log p_noise of the data.
-        log_noise_M: log p_noise of the noise.
+    A column of ones among the features has minus the logarithm of the normaliser, learned like any other; log_noise is
+    log p_noise of the data and of the noise.
 
     Raises:
         ValueError: no minimum is found, as where data and noise can be told apart without error.
@@ -122,14 +117,9 @@ def fit_nce(data_NF: Tensor, noise_MF: Tensor, log_noise_N: Tensor, log_noise_M:
 
 
 def nce_covariance(features_XF: Tensor, log_data_X: Tensor, log_noise_X: Tensor, *, k: float, step: float) -> Tensor:
-    """N times the covariance of what NCE finds, for many draws: theorem 3, by a sum over a grid of spacing ``step``.
+    """N times the covariance of what NCE finds with k draws of noise for one of data, for many draws: theorem 3.
 
-    Args:
-        features_XF: At the grid's points.
-        log_data_X: log p_data there.
-        log_noise_X: log p_noise there.
-        k: Noise draws for each of the data.
-        step: Of the grid.
+    The integral is a sum over a grid of spacing ``step``, at whose points features and log-densities are given.
     """
     noise_share_X = (math.log(k) + log_noise_X - log_data_X).sigmoid()  # 1 - h
     weight_X1 = (noise_share_X * log_data_X.exp() * step)[:, None]

@@ -16,23 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kb.contrastive.geometry import cosines, unit_rows
-from kb.contrastive.inputs import classes, embeddings, nothing, require_positive, require_temperature
+from kb.contrastive.inputs import classes, embeddings, nothing, require_positive
 
 AVERAGES = ("out", "in")
 
 
 def supcon_loss(x_ND: Tensor, labels_N: Tensor, *, temperature: float | Tensor = 0.1, average: str = "out") -> Tensor:
-    """Mean over anchors of minus the mean log-probability of their positives among all other rows.
+    """Mean over anchors of minus the mean log-probability of their positives among all other rows, by cosine.
 
-    Args:
-        x_ND: Rows.
-        labels_N: Class of each.
-        temperature: What cosines are divided by.
-        average: "out", the mean of log-probabilities; "in", the logarithm of the mean probability.
+    With the average "in" it is minus the logarithm of the mean probability.
     """
     x = embeddings("x_ND", x_ND)
     same_NN, different_NN = classes(labels_N, len(x))
-    require_temperature(temperature)
+    require_positive("temperature", temperature)
     if average not in AVERAGES:
         raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
     anchors = same_NN.any(1)
@@ -63,13 +59,7 @@ def circle_loss(x_ND: Tensor, labels_N: Tensor, *, margin: float = 0.4, scale: f
     """Mean over anchors of log(1 + Σ exp(γ αₙ (sₙ - Δₙ)) Σ exp(-γ αₚ (sₚ - Δₚ))), by cosine.
 
     Similarities are drawn to Oₚ = 1 + m and Oₙ = -m, and the boundary lies at Δₚ = 1 - m and Δₙ = m; the weights
-    αₚ = max(0, Oₚ - sₚ) and αₙ = max(0, sₙ - Oₙ) are constants to the gradient.
-
-    Args:
-        x_ND: Rows.
-        labels_N: Class of each.
-        margin: m.
-        scale: γ.
+    αₚ = max(0, Oₚ - sₚ) and αₙ = max(0, sₙ - Oₙ) are constants to the gradient. m is the margin, γ the scale.
     """
     x = embeddings("x_ND", x_ND)
     same_NN, different_NN = classes(labels_N, len(x))
