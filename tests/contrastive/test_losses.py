@@ -106,9 +106,8 @@ def test_by_hand() -> None:
 
 def test_in_one_point_the_loss_is_the_logarithm_of_the_candidates_or_of_the_positives() -> None:
     x, labels = torch.ones(8, 4), torch.zeros(8, dtype=torch.int64)
-    assert (
-        float(kb.supcon_loss(x, labels)) == float(kb.supcon_loss(x, labels, average="in")) == pytest.approx(math.log(7))
-    )
+    for average in ("out", "in"):
+        assert float(kb.supcon_loss(x, labels, average=average)) == pytest.approx(math.log(7))
     assert float(kb.info_nce(x, x)) == pytest.approx(math.log(8))
     assert float(kb.info_nce(x, x, torch.ones(5, 4))) == pytest.approx(math.log(13))
     assert float(kb.nt_xent(x, x)) == pytest.approx(math.log(15))

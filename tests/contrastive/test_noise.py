@@ -145,7 +145,7 @@ def test_what_is_refused() -> None:
         kb.sampled_softmax_loss(torch.zeros(2, 2), table, ids, ids, torch.zeros(2))
     with pytest.raises(ValueError, match="no minimum was found"):
         kb.fit_nce(torch.tensor([[1.0], [2.0]]), torch.tensor([[-1.0], [-2.0]]), two, two)
-    with pytest.raises(ValueError, match="correlation must be between -1 and 1, got 1.0"):
+    with pytest.raises(ValueError, match=r"correlation must be between -1 and 1, got 1\.0"):
         kb.log_density_ratio(table, table, 1.0)
     with pytest.raises(ValueError, match="information must be a number of at least 0"):
         kb.correlation_for(-1.0, 2)

@@ -44,7 +44,7 @@ class Judged:
 
 def split_sentences(text: str) -> tuple[str, ...]:
     """The sentences of a text that have at least five words; where one ends is guessed from what follows."""
-    return tuple(one for one in _END.split(text.strip()) if len(one.split()) >= _FEWEST_WORDS)
+    return tuple(one for one in _END.split(" ".join(text.split())) if len(one.split()) >= _FEWEST_WORDS)
 
 
 def articles() -> list[Article]:
