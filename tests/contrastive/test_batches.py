@@ -59,3 +59,6 @@ def test_through_the_gather_is_the_whole_batch_and_a_detached_one_is_not() -> No
 def test_no_parts_are_refused() -> None:
     with pytest.raises(ValueError, match="parts must hold at least one part"):
         cached_backward(nn.Identity(), [], loss)
+    for queries, positives in ((0, 0), (2, 3)):
+        with pytest.raises(ValueError, match="query_RND and positive_RND must have one shape"):
+            gathered_loss(torch.ones(queries, 2, 2), torch.ones(positives, 2, 2), temperature=0.1)

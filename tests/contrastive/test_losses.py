@@ -209,6 +209,8 @@ REFUSED: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: kb.info_nce(X, X, X[:, :1]), ValueError, r"negatives_MD must have rows of 2 numbers, got \(3, 1\)"),
     (lambda: kb.info_nce(X, X, X, symmetric=True), ValueError, "symmetric has no use for negatives_MD"),
     (lambda: kb.nt_xent([[1.0]], X), TypeError, "a_ND must be a floating-point tensor"),  # type: ignore[arg-type]
+    (lambda: kb.nt_xent(X, X.double()), TypeError, "b_ND must be of the other rows' dtype, torch.float32"),
+    (lambda: kb.vicreg_loss(X, X, weights=(1.0, 1.0)), ValueError, "weights must be three"),  # type: ignore[arg-type]
     (lambda: kb.vicreg_loss(X[:1], X[:1]), ValueError, "a_ND must have at least two rows"),
     (lambda: kb.follow(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), momentum=1.5), ValueError, "momentum must be"),
     (lambda: kb.follow(torch.nn.Linear(1, 1), torch.nn.Linear(1, 2), momentum=0.5), ValueError, "same names and"),

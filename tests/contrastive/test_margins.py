@@ -81,9 +81,14 @@ def test_what_is_refused() -> None:
     for wrong in (torch.zeros(3, 2), torch.full((3, 3), torch.nan), torch.full((3, 3), torch.inf)):
         with pytest.raises(ValueError, match="distances_NN must be square and finite"):
             mine(wrong, labels)
-    with pytest.raises(TypeError, match="triplets_T3 must be a tensor of int64"):
+    with pytest.raises(TypeError, match="triplets_T3 must be int64 of two axes, got torch.float32"):
         triplet_loss(square, torch.zeros(1, 3))
     with pytest.raises(ValueError, match=r"triplets_T3 must be \[T, 3\]"):
         triplet_loss(square, torch.zeros(1, 2, dtype=torch.int64))
+    for wrong in ([0, 1, 3], [0, 1, -1]):
+        with pytest.raises(ValueError, match="triplets_T3 must be from 0 to 2"):
+            triplet_loss(square, torch.tensor([wrong]))
+    with pytest.raises(ValueError, match=r"distances_NN must be square, got \(3, 2\)"):
+        triplet_loss(square[:, :2], torch.tensor([[0, 1, 1]]))
     with pytest.raises(ValueError, match="margin must be a number above 0"):
         triplet_loss(square, torch.zeros(1, 3, dtype=torch.int64), margin=0.0)

@@ -135,8 +135,12 @@ def test_what_is_refused() -> None:
     one, two, table, ids = torch.zeros(1), torch.zeros(2), torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ValueError, match="model_N and its noise must be of one length"):
         kb.nce_loss(one, two, two, two)
-    with pytest.raises(ValueError, match="model_M and its noise must be of one length"):
+    with pytest.raises(ValueError, match="model_M must have a draw"):
         kb.nce_loss(one, one, torch.zeros(0), torch.zeros(0))
+    with pytest.raises(TypeError, match="score_N must be a floating-point tensor of one axis"):
+        kb.negative_sampling_loss(ids, one)
+    with pytest.raises(ValueError, match="sampled_M must be from 0 to 2, got from -1 to -1"):
+        kb.sampled_softmax_loss(torch.zeros(2, 2), table, ids, ids - 1)
     with pytest.raises(TypeError, match="sampled_M must be int64"):
         kb.sampled_softmax_loss(torch.zeros(2, 2), table, ids, ids.float())
     with pytest.raises(ValueError, match=r"target_N must be \[1\]"):
@@ -145,6 +149,12 @@ def test_what_is_refused() -> None:
         kb.sampled_softmax_loss(torch.zeros(2, 2), table, ids, ids, torch.zeros(2))
     with pytest.raises(ValueError, match="no minimum was found"):
         kb.fit_nce(torch.tensor([[1.0], [2.0]]), torch.tensor([[-1.0], [-2.0]]), two, two)
+    with pytest.raises(ValueError, match="no minimum was found"):  # so far apart that the slope is 0 in float64
+        kb.fit_nce(torch.tensor([[5.0, 1.0], [6.0, 1.0]]), torch.tensor([[-5.0, 1.0], [-6.0, 1.0]]), two, two)
+    with pytest.raises(ValueError, match="features and log-densities must be finite"):
+        kb.fit_nce(torch.full((2, 1), torch.nan), torch.zeros(2, 1), two, two)
+    with pytest.raises(ValueError, match="count must be an integer of at least 1"):
+        kb.correlated_gaussians(0, 2, 0.5, generator=torch.Generator())
     with pytest.raises(ValueError, match=r"correlation must be between -1 and 1, got 1\.0"):
         kb.log_density_ratio(table, table, 1.0)
     with pytest.raises(ValueError, match="information must be a number of at least 0"):

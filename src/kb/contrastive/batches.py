@@ -59,7 +59,13 @@ def gathered_loss(query_RND: Tensor, positive_RND: Tensor, *, temperature: float
 
     ``through`` says whether a gradient goes back to rows that came from other devices, which the plain all_gather of
     ``torch.distributed`` does not do.
+
+    Raises:
+        ValueError: the two have not one shape [R, N, D], or there is no device.
     """
+    if query_RND.ndim != 3 or query_RND.shape != positive_RND.shape or not len(query_RND):
+        shapes = f"{tuple(query_RND.shape)} and {tuple(positive_RND.shape)}"
+        raise ValueError(f"query_RND and positive_RND must have one shape [R, N, D] with R at least 1, got {shapes}")
     losses = []
     for own in range(len(query_RND)):
         others = [rows if through else rows.detach() for place, rows in enumerate(positive_RND) if place != own]

@@ -82,9 +82,10 @@ def effective_rank(x_ND: Tensor) -> Tensor:
 
     The rows are taken at length 1 and not centred, so that a cloud that points one way counts as one direction.
     """
-    values = torch.linalg.svdvals(unit_rows(x_ND))
-    if not values.sum() > 0:
-        raise ValueError("x_ND must have a row that is not zero, got none")
+    x = unit_rows(x_ND)
+    if not (x.isfinite().all() and x.any()):
+        raise ValueError("x_ND must be finite and have a row that is not zero, got none")
+    values = torch.linalg.svdvals(x)
     p = values / values.sum()
     return torch.special.entr(p).sum().exp()
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kb.arguments import is_number, require_count
+from kb.contrastive.inputs import embeddings
 
 
 def correlation_for(information: float, dimensions: int) -> float:
@@ -35,8 +36,10 @@ def correlated_gaussians(
     """Draws x and y [N, D], float64, standard normal, y correlated with x in each dimension and else independent.
 
     Raises:
-        ValueError: the correlation is not between -1 and 1.
+        ValueError: a count is not positive, or the correlation is not between -1 and 1.
     """
+    require_count("count", count)
+    require_count("dimensions", dimensions)
     _require_correlation(correlation)
     x_ND, noise_ND = torch.randn(2, count, dimensions, generator=generator, dtype=torch.float64)
     return x_ND, correlation * x_ND + math.sqrt(1 - correlation**2) * noise_ND
@@ -54,11 +57,13 @@ def info_nce_bound(scores_KK: Tensor) -> Tensor:
     """Log K less the mean cross-entropy of the diagonal, in nats: the lower bound on the information.
 
     Raises:
+        TypeError: the scores are no floating-point tensor.
         ValueError: the scores are not square.
     """
-    if scores_KK.ndim != 2 or scores_KK.shape[0] != scores_KK.shape[1]:
-        raise ValueError(f"scores_KK must be square, got {tuple(scores_KK.shape)}")
-    return math.log(len(scores_KK)) + scores_KK.log_softmax(1).diagonal().mean()
+    scores = embeddings("scores_KK", scores_KK)
+    if scores.shape[0] != scores.shape[1]:
+        raise ValueError(f"scores_KK must be square, got {tuple(scores.shape)}")
+    return math.log(len(scores)) + scores.log_softmax(1).diagonal().mean()
 
 
 def _require_correlation(correlation: float) -> None:

@@ -13,18 +13,22 @@ from torch import Tensor
 
 from kb.arguments import is_number
 
+_HALVES = (torch.float16, torch.bfloat16)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def embeddings(name: str, x_ND: Tensor, *, like: Tensor | None = None) -> Tensor:
-    """The rows [N, D], at least in float32; of the width of ``like``, if that is given."""
+    """The rows [N, D], at least in float32; of the width and the dtype of ``like``, if that is given."""
     if not isinstance(x_ND, Tensor) or not x_ND.is_floating_point():
         raise TypeError(f"{name} must be a floating-point tensor, got {_kind(x_ND)}")
     if x_ND.ndim != 2 or 0 in x_ND.shape:
         raise ValueError(f"{name} must be [N, D] with N and D at least 1, got {tuple(x_ND.shape)}")
     if like is not None and x_ND.shape[1] != like.shape[1]:
         raise ValueError(f"{name} must have rows of {like.shape[1]} numbers, got {tuple(x_ND.shape)}")
-    return x_ND.float() if x_ND.dtype in (torch.float16, torch.bfloat16) else x_ND
+    x = x_ND.float() if x_ND.dtype in _HALVES else x_ND
+    if like is not None and x.dtype != (torch.float32 if like.dtype in _HALVES else like.dtype):
+        raise TypeError(f"{name} must be of the other rows' dtype, {like.dtype}, got {x_ND.dtype}")
+    return x
 
 
 def pairs(first: str, x_ND: Tensor, second: str, y_ND: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,7 +36,7 @@ def pairs(first: str, x_ND: Tensor, second: str, y_ND: Tensor) -> tuple[Tensor, 
     x, y = embeddings(first, x_ND), embeddings(second, y_ND)
     if x.shape != y.shape:
         raise ValueError(f"{first} and {second} must have one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
-    return x, y
+    return x, embeddings(second, y, like=x)
 
 
 def classes(labels_N: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -50,6 +54,14 @@ def require_positive(name: str, value: float | Tensor) -> None:
     learned = isinstance(value, Tensor) and value.is_floating_point() and not value.ndim
     if not learned and not (is_number(value) and value > 0):
         raise ValueError(f"{name} must be a number above 0, got {_kind(value)}")
+
+
+def require_places(name: str, ids: Tensor, count: int, *, axes: int = 1) -> None:
+    """Refuse what is not an int64 tensor of so many axes, each entry from 0 to below ``count``."""
+    if not isinstance(ids, Tensor) or ids.dtype != torch.int64 or ids.ndim != axes:
+        raise TypeError(f"{name} must be int64 of {"one axis" if axes == 1 else "two axes"}, got {_kind(ids)}")
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < count:
+        raise ValueError(f"{name} must be from 0 to {count - 1}, got from {ids.min()} to {ids.max()}")
 
 
 def nothing(x: Tensor) -> Tensor:

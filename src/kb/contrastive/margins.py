@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kb.contrastive.geometry import distances
-from kb.contrastive.inputs import classes, embeddings, nothing, require_positive
+from kb.contrastive.inputs import classes, embeddings, nothing, require_places, require_positive
 
 MINING = ("all", "hard", "semi-hard")
 
@@ -105,9 +105,10 @@ def triplet_loss(
         only_active: Divide by the number of triplets whose loss is above 0, not by T.
     """
     d = embeddings("distances_NN", distances_NN)
-    if not isinstance(triplets_T3, Tensor) or triplets_T3.dtype != torch.int64:
-        raise TypeError("triplets_T3 must be a tensor of int64, as mine gives it")
-    if triplets_T3.ndim != 2 or triplets_T3.shape[1] != 3:
+    if d.shape[0] != d.shape[1]:
+        raise ValueError(f"distances_NN must be square, got {tuple(d.shape)}")
+    require_places("triplets_T3", triplets_T3, len(d), axes=2)
+    if triplets_T3.shape[1] != 3:
         raise ValueError(f"triplets_T3 must be [T, 3], got {tuple(triplets_T3.shape)}")
     if margin is not None:
         require_positive("margin", margin)

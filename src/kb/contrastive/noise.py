@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kb.contrastive.inputs import embeddings
+from kb.contrastive.inputs import embeddings, require_places
 
 
 def nce_loss(model_N: Tensor, noise_N: Tensor, model_M: Tensor, noise_M: Tensor) -> Tensor:
@@ -30,17 +30,21 @@ def nce_loss(model_N: Tensor, noise_N: Tensor, model_M: Tensor, noise_M: Tensor)
         noise_M: log p_noise of the noise.
 
     Raises:
+        TypeError: model_N or model_M is no floating-point tensor of one axis.
         ValueError: lengths differ, or a side has no draw.
     """
     for name, values, other in (("model_N", model_N, noise_N), ("model_M", model_M, noise_M)):
-        if values.ndim != 1 or not len(values) or values.shape != other.shape:
-            raise ValueError(f"{name} and its noise must be of one length, got {values.shape} and {other.shape}")
+        _require_draws(name, values)
+        if values.shape != other.shape:
+            raise ValueError(f"{name} and its noise must be of one length, got {len(values)} and {len(other)}")
     log_k = math.log(len(model_M) / len(model_N))
     return negative_sampling_loss(model_N - noise_N - log_k, model_M - noise_M - log_k)
 
 
 def negative_sampling_loss(score_N: Tensor, score_M: Tensor) -> Tensor:
     """The logistic loss with the score of data and noise as the logit: NCE's, were k p_noise 1 everywhere."""
+    _require_draws("score_N", score_N)
+    _require_draws("score_M", score_M)
     return -(F.logsigmoid(score_N).sum() + F.logsigmoid(-score_M).sum()) / len(score_N)
 
 
@@ -69,12 +73,11 @@ def sampled_softmax_loss(
 
     Raises:
         TypeError: queries or table are no floating-point tensors, or ids are no int64 of one axis.
-        ValueError: shapes do not fit.
+        ValueError: shapes do not fit, or an id is not of the vocabulary.
     """
     query, table = embeddings("query_ND", query_ND), embeddings("table_VD", table_VD, like=query_ND)
     for name, ids in (("target_N", target_N), ("sampled_M", sampled_M)):
-        if ids.dtype != torch.int64 or ids.ndim != 1:
-            raise TypeError(f"{name} must be int64 of one axis, got {ids.dtype} {tuple(ids.shape)}")
+        require_places(name, ids, len(table))
     if len(target_N) != len(query):
         raise ValueError(f"target_N must be [{len(query)}], one for each query, got {tuple(target_N.shape)}")
     own_N1 = (query * table[target_N]).sum(1, keepdim=True)
@@ -94,8 +97,11 @@ def fit_nce(data_NF: Tensor, noise_MF: Tensor, log_noise_N: Tensor, log_noise_M:
     log p_noise of the data and of the noise.
 
     Raises:
-        ValueError: no minimum is found, as where data and noise can be told apart without error.
+        ValueError: something is not finite, or no minimum is found, as where data and noise can be told apart
+            without error.
     """
+    if not all(one.isfinite().all() for one in (data_NF, noise_MF, log_noise_N, log_noise_M)):
+        raise ValueError("features and log-densities must be finite, got NaN or an infinity")
     rows, log_k = torch.cat((data_NF, noise_MF)).double(), math.log(len(noise_MF) / len(data_NF))
     offset = torch.cat((log_noise_N, log_noise_M)).double() + log_k
     label = torch.cat((torch.ones(len(data_NF)), torch.zeros(len(noise_MF)))).double()
@@ -112,8 +118,17 @@ def fit_nce(data_NF: Tensor, noise_MF: Tensor, log_noise_N: Tensor, log_noise_M:
             step = step / 2
         found = found - step
         if step.norm() < 1e-9 * (1 + found.norm()):
+            if float(loss(found)) < 1e-6:  # no slope, as no draw is in doubt: there is no minimum
+                break
             return found
     raise ValueError("no minimum was found: data and noise may be told apart without error")
+
+
+def _require_draws(name: str, values: Tensor) -> None:
+    if not isinstance(values, Tensor) or not values.is_floating_point() or values.ndim != 1:
+        raise TypeError(f"{name} must be a floating-point tensor of one axis, got {values!r}")
+    if not len(values):
+        raise ValueError(f"{name} must have a draw, got none")
 
 
 def nce_covariance(features_XF: Tensor, log_data_X: Tensor, log_noise_X: Tensor, *, k: float, step: float) -> Tensor:

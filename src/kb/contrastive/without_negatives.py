@@ -63,6 +63,8 @@ class VICReg:
 def vicreg_loss(a_ND: Tensor, b_ND: Tensor, *, weights: tuple[float, float, float] = (25.0, 25.0, 1.0)) -> VICReg:
     """Invariance, variance and covariance of two views of at least two rows, taken as they are."""
     a, b = pairs("a_ND", a_ND, "b_ND", b_ND)
+    if len(weights) != 3:
+        raise ValueError(f"weights must be three, of invariance, variance and covariance, got {weights!r}")
     if len(a) < 2:
         raise ValueError(f"a_ND must have at least two rows, as a variance is taken, got {len(a)}")
     spreads, mixes = zip(*(_spread(view) for view in (a, b)), strict=True)
