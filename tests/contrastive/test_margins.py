@@ -81,7 +81,7 @@ def test_what_is_refused() -> None:
     for wrong in (torch.zeros(3, 2), torch.full((3, 3), torch.nan), torch.full((3, 3), torch.inf)):
         with pytest.raises(ValueError, match="distances_NN must be square and finite"):
             mine(wrong, labels)
-    with pytest.raises(TypeError, match="triplets_T3 must be int64 of two axes, got torch.float32"):
+    with pytest.raises(TypeError, match="triplets_T3 must be int64 of two axes"):
         triplet_loss(square, torch.zeros(1, 3))
     with pytest.raises(ValueError, match=r"triplets_T3 must be \[T, 3\]"):
         triplet_loss(square, torch.zeros(1, 2, dtype=torch.int64))

@@ -59,7 +59,7 @@ def require_positive(name: str, value: float | Tensor) -> None:
 def require_places(name: str, ids: Tensor, count: int, *, axes: int = 1) -> None:
     """Refuse what is not an int64 tensor of so many axes, each entry from 0 to below ``count``."""
     if not isinstance(ids, Tensor) or ids.dtype != torch.int64 or ids.ndim != axes:
-        raise TypeError(f"{name} must be int64 of {"one axis" if axes == 1 else "two axes"}, got {_kind(ids)}")
+        raise TypeError(f"{name} must be int64 of {'one axis' if axes == 1 else 'two axes'}, got {_kind(ids)}")
     if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < count:
         raise ValueError(f"{name} must be from 0 to {count - 1}, got from {ids.min()} to {ids.max()}")
 
