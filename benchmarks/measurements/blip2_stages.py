@@ -1,6 +1,6 @@
 """A Q-Former between a frozen image encoder and a frozen small language model: two stages, or the second one alone.
 
-The encoder is the small CLIP's of ``kb.vision.picture_lab``, trained on all pictures; the rest is trained on 75 roles of
+The encoder is the small CLIP's of ``kb.vision.picture_lab``, trained on all pictures; the rest on 75 roles of
 all genders and tones, but for the combinations held out, whose words the language model knows from others.
 Arms: stage 1 then stage 2; stage 2 alone for as many steps; stage 2 alone for as many operations; and, as most models
 since LLaVA have it, no Q-Former but a small MLP on merged patches. Unusual: the language model was trained with as many
