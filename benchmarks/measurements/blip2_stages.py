@@ -3,8 +3,9 @@
 The encoder is the small CLIP's of ``kb.vision.picture_lab``, trained on all pictures; the rest on 75 roles of
 all genders and tones, but for the combinations held out, whose words the language model knows from others.
 Arms: stage 1 then stage 2; stage 2 alone for as many steps; stage 2 alone for as many operations; and, as most models
-since LLaVA have it, no Q-Former but a small MLP on merged patches. Unusual: the language model was trained with as many
-blank vectors before the text as an image will take, since its positions are absolute.
+since LLaVA have it, no Q-Former but a small MLP on merged patches. Unusual: the language model was trained with words
+of the name, or blanks, in the four places before the text that an image will take: like a large one it uses what it
+finds in its context, and its positions, which are absolute, fit.
 
 Sources: Li et al. 2023, BLIP-2, section 3 and figure 5; Liu et al. 2023, LLaVA-1.5 (MLP).
 """
@@ -117,6 +118,16 @@ def rows(places: list[int], size: int, seed: int) -> Iterator[Tensor]:
                 yield part
 
 
+def hints(tokens_BT: Tensor, generator: torch.Generator) -> Tensor:
+    """What stands before a text in the language model's training: words of its name, or, for every third, blanks."""
+    found = torch.full((len(tokens_BT), QUERIES), PAD)
+    for hint, row in zip(found, tokens_BT, strict=True):
+        if float(torch.rand(1, generator=generator)) > 1 / 3:
+            name = row[4 : int((row == END).int().argmax())]  # behind the start and "a picture of"
+            hint.copy_(name[torch.randint(len(name), (QUERIES,), generator=generator)])
+    return found
+
+
 def freeze(setting: Setting) -> Frozen:
     """Train the image encoder and the language model, each on its own."""
     drawn = emojis.load()
@@ -134,9 +145,10 @@ def freeze(setting: Setting) -> Frozen:
     torch.manual_seed(0)
     model = language_model(len(words), tokens.shape[1] + QUERIES, setting.width)
 
+    generator = torch.Generator().manual_seed(0)
+
     def loss(language: vision.TextTransformer, part: Tensor) -> Tensor:
-        blank = torch.full((len(part), QUERIES), PAD)
-        x = language.embed_tokens(torch.cat((blank, tokens[part]), dim=1))
+        x = language.embed_tokens(torch.cat((hints(tokens[part], generator), tokens[part]), dim=1))
         return vision.caption_loss(language.logits(x)[:, QUERIES:], tokens[part])
 
     training.train(model, rows(train, 64, 0), loss, plan(setting.text_steps, 3e-3))

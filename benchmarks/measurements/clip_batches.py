@@ -38,7 +38,7 @@ class Setting:
     """
 
     batches: tuple[int, ...] = (16, 64, 256)
-    pairs: int = 19_200
+    pairs: int = 64_000
     rate: float = 2e-3
     seeds: int = 3
 
