@@ -46,13 +46,13 @@ class Setting:
     """
 
     clip_steps: int = 150
-    text_steps: int = 400
-    first: int = 150
+    text_steps: int = 800
+    first: int = 300
     second: int = 150
     batch: int = 64
     width: int = 64
     rate: float = 2e-3
-    seeds: int = 4
+    seeds: int = 3
 
 
 @dataclass(frozen=True)
