@@ -40,7 +40,8 @@ class ConvNet(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """[B, D]."""
-        return self.layers(images_BCHW).mean((2, 3))  # type: ignore[no-any-return]
+        features_BDHW: Tensor = self.layers(images_BCHW)
+        return features_BDHW.mean((2, 3))
 
 
 class Classifier(nn.Module):
