@@ -2,8 +2,8 @@
 
 The encoder is the small CLIP's of ``kb.vision.picture_lab``, trained on all pictures; the rest on 75 roles of
 all genders and tones, but for the combinations held out, whose words the language model knows from others.
-Arms: stage 1 then stage 2; stage 2 alone for as many steps; stage 2 alone for as many operations; and, as most models
-since LLaVA have it, no Q-Former but a small MLP on merged patches. Unusual: the language model was trained with words
+Arms: stage 1 then stage 2; stage 2 alone for its own steps, for those of both, and for the operations of both; and, as
+most models since LLaVA have it, no Q-Former but a small MLP on merged patches. Unusual: the language model was trained with words
 of the name, or blanks, in the four places before the text that an image will take: like a large one it uses what it
 finds in its context, and its positions, which are absolute, fit.
 
@@ -26,7 +26,13 @@ from kb.vision import emojis, picture_lab
 from kb.vision.words import END, PAD
 
 DEVICES = ("cpu",)
-ARMS = ("two stages", "one stage, equal steps", "one stage, equal operations", "MLP on patches, equal steps")
+ARMS = (
+    "two stages",
+    "stage 2 alone, its own steps",
+    "stage 2 alone, steps of both",
+    "stage 2 alone, operations of both",
+    "MLP on patches, steps of both",
+)
 QUERIES = 4  # and 2 x 2 merged patches
 
 
@@ -211,12 +217,14 @@ def outcome(run: Run) -> tuple[float, float]:
             return model(frozen.patches[part], frozen.tokens[part], generator).total
 
         training.train(first, rows(frozen.train, setting.batch, run.seed), three, plan(setting.first, setting.rate))
-    elif run.arm == ARMS[2]:
+    elif run.arm == ARMS[1]:
+        steps = setting.second
+    elif run.arm == ARMS[3]:
         one, two = operations(setting, frozen)
         steps = setting.second + round(setting.first * one / two)
     language = frozen_language(setting, frozen)
     model: Any = vision.StageTwo(first.qformer, language)
-    if run.arm == ARMS[3]:
+    if run.arm == ARMS[4]:
         torch.manual_seed(run.seed)
         model = MergedPatches(frozen.patches.shape[2], setting.width, language)
     batches = rows(frozen.train, setting.batch, 1000 + run.seed)
@@ -251,13 +259,13 @@ def measure(device: torch.device, setting: Setting | None = None) -> Measurement
     return Measurement(
         title="A small Q-Former between a frozen CLIP encoder and a frozen language model on names of pictures",
         method=f"{setting.seeds} seeds, the frozen parts the same for all; {setting.first} steps of stage 1 and "
-        f"{setting.second} of stage 2, or stage 2 alone for as many steps or operations; {setting.batch} pairs a step, "
+        f"{setting.second} of stage 2, or stage 2 alone; {setting.batch} pairs a step, "
         f"rate {setting.rate}, AdamW, warm-up and cosine for each training; judged on combinations held out",
         samples=samples,
         facts={
             "loss without a picture": round(blind, 4),
             "operations of a step": {"stage 1": one, "stage 2": two},
-            "steps of one stage at equal operations": setting.second + round(setting.first * one / two),
+            "steps of stage 2 alone with the operations of both": setting.second + round(setting.first * one / two),
             "seeds": setting.seeds,
         },
     )
