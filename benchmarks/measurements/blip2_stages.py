@@ -3,9 +3,9 @@
 The encoder is the small CLIP's of ``kb.vision.picture_lab``, trained on all pictures; the rest on 75 roles of
 all genders and tones, but for the combinations held out, whose words the language model knows from others.
 Arms: stage 1 then stage 2; stage 2 alone for its own steps, for those of both, and for the operations of both; and, as
-most models since LLaVA have it, no Q-Former but a small MLP on merged patches. Unusual: the language model was trained with words
-of the name, or blanks, in the four places before the text that an image will take: like a large one it uses what it
-finds in its context, and its positions, which are absolute, fit.
+most models since LLaVA have it, no Q-Former but a small MLP on merged patches. Unusual: the language model was trained
+with words of the name, or blanks, in the four places before the text that an image will take: like a large one it uses
+what it finds in its context, and its positions, which are absolute, fit.
 
 Sources: Li et al. 2023, BLIP-2, section 3 and figure 5; Liu et al. 2023, LLaVA-1.5 (MLP).
 """
