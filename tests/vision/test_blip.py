@@ -173,7 +173,7 @@ def test_stage_two_leaves_the_language_model_as_it_is() -> None:
     image = torch.randn(3, 4, 6)
     assert model.prompt(image).shape == (3, 3, 10)
     assert model.logits(image, PAIR).shape == (3, 6, 20)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     first = model(image, PAIR)
     first.backward()
     optimizer.step()
