@@ -53,8 +53,8 @@ class Setting:
 
     clip_steps: int = 150
     text_steps: int = 800
-    first: int = 300
-    second: int = 150
+    first: int = 150
+    second: int = 100
     batch: int = 64
     width: int = 64
     rate: float = 2e-3

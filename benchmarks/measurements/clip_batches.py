@@ -1,6 +1,6 @@
 """A small CLIP trained with batches of several sizes on as many pairs each, over seeds, and one that meets mirrors.
 
-Pictures and names are those of ``kb.vision.emojis``. The last kind of run has batches of the middle size in which a
+Pictures and names are those of ``kb.vision.emojis``. The last kind of run has batches of the first size in which a
 picture of two people comes together with the one whose name has the same words in the other order. Unusual: the rate
 grows with the root of the batch, so that no size is judged at another's rate.
 
@@ -22,7 +22,7 @@ from kb import training, vision
 from kb.vision import emojis, picture_lab
 
 DEVICES = ("cpu",)
-MIRRORS = "64, mirrors together"
+MIRRORS = "32, mirrors together"
 QUANTITIES = {"role": "share", "name": "share", "order": "share", "gap": "distance", "scale": "factor"}
 
 
@@ -31,14 +31,14 @@ class Setting:
     """What all runs share.
 
     Attributes:
-        batches: Sizes; the last kind of run uses 64.
+        batches: Sizes; the last kind of run uses the first.
         pairs: Pairs seen in each training.
         rate: Highest learning rate at a batch of 128.
         seeds: Of weights and batches, from 0; what is held out is the same for all.
     """
 
-    batches: tuple[int, ...] = (16, 64, 256)
-    pairs: int = 64_000
+    batches: tuple[int, ...] = (32, 256)
+    pairs: int = 38_400
     rate: float = 2e-3
     seeds: int = 3
 
@@ -103,7 +103,7 @@ def outcome(run: Run) -> dict[str, float]:
     names = [drawn.names[place] for place in train]
     data = picture_lab.pairs(drawn.inputs()[train], names, words)
     model = picture_lab.small_clip(words, length=data.tokens.shape[2], seed=run.seed)
-    size = 64 if run.kind == MIRRORS else int(run.kind)
+    size = setting.batches[0] if run.kind == MIRRORS else int(run.kind)
     steps, rate = max(2, setting.pairs // size), setting.rate * (size / 128) ** 0.5
     if run.kind == MIRRORS:
         plan = training.TrainConfig(steps, learning_rate=rate, warmup=max(1, steps // 10), betas=(0.9, 0.98))
