@@ -75,7 +75,7 @@ def test_a_build_is_whole_and_local(book):
         assert not [found[name] for found in page.find_all(tag) if "://" in found.get(name, "")]
     assert (index.parent / "_static" / "mathjax" / "tex-chtml.js").is_file()
     assert "unpkg" not in index.read_text(encoding="utf-8")
-    assert [state.text for state in page.select(".kb-card .kb-state")] == ["0 pages so far"] * 6
+    assert [count.text for count in page.select(".kb-card .kb-card-count")] == ["0 notebooks"] * 6
     assert "No race has been recorded yet" in page.text
     assert "without a repository" in page.text
 
