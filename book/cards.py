@@ -38,28 +38,27 @@ CSS = """.card { font: 1.1em/1.5 system-ui, "Noto Sans SC", sans-serif; max-widt
 
 
 def write(folder: Path, questions: Sequence[Question], base: str) -> None:
-    """Write the deck and the table of the answered questions into ``folder``, which is made where it is missing.
+    """Write the deck and the table of the questions into ``folder``, which is made where it is missing.
 
     Args:
         folder: Where the two files go.
-        questions: The bank; a question without a short answer has no card.
+        questions: The bank.
         base: The address of the site's root, which the links of the cards begin with, such as
             ``https://owner.github.io/name/``; with an empty one they name the page within the site.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    asked = [question for question in questions if question.thirty_seconds]
     deck = genanki.Deck(DECK_ID, DECK_NAME, "Questions of machine learning interviews, with answers of thirty seconds.")
     templates = [{"name": "Card 1", "qfmt": FRONT, "afmt": BACK}]
     model = genanki.Model(
         MODEL_ID, f"{DECK_NAME}: question", fields=[{"name": name} for name in FIELDS], templates=templates, css=CSS
     )
-    for question in asked:
+    for question in questions:
         deck.add_note(_note(model, question, base))
     genanki.Package(deck).write_to_file(folder / DECK)
     with (folder / TABLE).open("w", encoding="utf-8-sig", newline="") as file:  # the mark tells Excel that it is UTF-8
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        table.writerows(_row(question, base) for question in asked)
+        table.writerows(_row(question, base) for question in questions)
 
 
 def address(question: Question, base: str) -> str:
@@ -83,7 +82,7 @@ def _note(model: Any, question: Question, base: str) -> Any:
     about = f"{question.topic} · {question.difficulty} · asked {ASKED[question.asked]}"
     text = [question.en, question.zh, question.note, about, address(question, base)]
     english, chinese, note, about, link = (html.escape(part, quote=False) for part in text)
-    fields = [english, chinese, as_html(question.thirty_seconds or ""), note, about, link, question.id]
+    fields = [english, chinese, as_html(question.thirty_seconds), note, about, link, question.id]
     tags = [f"topic::{question.topic.replace(' ', '_')}", f"difficulty::{question.difficulty}"]
     tags += [f"asked::{question.asked}", *(["notes"] if question.from_notes else [])]
     return genanki.Note(model, fields, guid=genanki.guid_for("kb question", question.id), tags=tags)
@@ -94,7 +93,7 @@ def _row(question: Question, base: str) -> list[str]:
         question.id,
         question.en,
         question.zh,
-        question.thirty_seconds or "",
+        question.thirty_seconds,
         question.topic,
         question.difficulty,
         question.asked,

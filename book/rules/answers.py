@@ -97,7 +97,7 @@ def _answers(found: Sequence[Section]) -> list[list[Section]]:
 
 def _long_answer(group: Sequence[Section], book: Book) -> list[str]:
     """What is wrong with the text of one answer in the long form."""
-    bank = {question.get("id"): question for question in book.questions}
+    bank = {question["id"]: question for question in book.bank[0]}
     title, text = group[0].title, "\n".join(line for section in group for line in ["", *section.text])
     problems = _parts(title, text, LONG_PARTS)
     question = bank.get(_target(group[0]), {})

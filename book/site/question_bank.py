@@ -25,13 +25,15 @@ class _Questions(SphinxDirective):
     """What both directives need: the questions, and each as the children of an element."""
 
     def questions(self) -> list[Question]:
-        """The bank, with everything it was read from noted as a dependency of this page."""
+        """The bank, with everything it was read from noted as a dependency of this page; what is wrong is a warning."""
         bank = Path(self.env.srcdir) / "chapters" / "questions.yml"
         self.env.note_dependency(str(bank))
-        found = load(bank)
+        try:
+            found = load(bank)
+        except ValueError as error:
+            raise self.error(str(error)) from error
         for page in {question.page for question in found}:
-            if (answers := page_file(page, bank.parent)).is_file():
-                self.env.note_dependency(str(answers))
+            self.env.note_dependency(str(page_file(page, bank.parent)))
         return found
 
     def wording(self, question: Question) -> list[nodes.Node]:
@@ -42,8 +44,8 @@ class _Questions(SphinxDirective):
         ]
 
     def answer(self, question: Question) -> Sequence[nodes.Node]:
-        """The short answer; nothing where the page has none."""
-        answer: Sequence[nodes.Node] = self.parse_text_to_nodes(question.thirty_seconds or "")
+        """The short answer."""
+        answer: Sequence[nodes.Node] = self.parse_text_to_nodes(question.thirty_seconds)
         return answer
 
     def note(self, question: Question) -> list[nodes.Node]:
@@ -72,11 +74,10 @@ class QuestionBank(_Questions):
     def run(self) -> list[nodes.Node]:
         """Make the filter and the sections."""
         questions = self.questions()
-        # Topics that are answered come first, else in the order of the bank.
-        first = list(dict.fromkeys(q.topic for q in sorted(questions, key=lambda q: q.state)))
-        by_topic = groupby(sorted(questions, key=lambda q: first.index(q.topic)), key=lambda q: q.topic)
+        topics = list(dict.fromkeys(q.topic for q in questions))
+        by_topic = groupby(sorted(questions, key=lambda q: topics.index(q.topic)), key=lambda q: q.topic)
         sections = [self._section(topic, group) for topic, group in by_topic]
-        return [_summary(questions), self._take_along(), *_filter(sorted(first), len(questions)), *sections]
+        return [_summary(questions), self._take_along(), *_filter(sorted(topics), len(questions)), *sections]
 
     def _section(self, topic: str, questions: Iterable[Question]) -> nodes.section:
         name = f"topic-{nodes.make_id(topic)}"
@@ -88,14 +89,12 @@ class QuestionBank(_Questions):
 
     def _item(self, question: Question) -> nodes.Node:
         parts = self.wording(question)
-        if question.thirty_seconds:
-            answer = self.answer(question)
-            parts.append(element("details", element("summary", "30-second answer"), *answer, classes="kb-answer"))
+        answer = self.answer(question)
+        parts.append(element("details", element("summary", "30-second answer"), *answer, classes="kb-answer"))
         parts += self.note(question)
-        place = self.link(question) if question.state == "answered" else nodes.Text(f"planned in {question.page}")
         about = [f"{question.difficulty.capitalize()}, asked {ASKED[question.asked]}"]
         about += ["from the notes"] if question.from_notes else []
-        parts.append(element("p", "; ".join(about), ". ", element("span", place), classes="kb-meta"))
+        parts.append(element("p", "; ".join(about), ". ", element("span", self.link(question)), classes="kb-meta"))
         return element(
             "li",
             *parts,
@@ -137,10 +136,8 @@ class QuestionSheet(_Questions):
 
 
 def _summary(questions: list[Question]) -> nodes.paragraph:
-    answered = sum(question.state == "answered" for question in questions)
     noted = sum(question.from_notes for question in questions)
-    text = f"{len(questions)} questions, {noted} of them from the notes"
-    text += "." if answered == len(questions) else f": {answered} answered so far, {len(questions) - answered} open."
+    text = f"{len(questions)} questions, {noted} of them from the notes."
     return nodes.paragraph("", text, classes=["kb-count"])
 
 

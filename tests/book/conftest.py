@@ -110,8 +110,6 @@ def book_root(tmp_path: Path) -> Path:
         "chapters/references.bib": "@article{someone2020title,\n  title = {Title},\n}\n",
         "chapters/questions.yml": (
             "- {difficulty: basic, asked: explain, id: good-page, en: 'What is it?', zh: 是什么, page: serving/good}\n"
-            "- {difficulty: basic, asked: derive, id: not-yet, en: 'And this?', zh: 这个呢, "
-            "page: serving/later, state: open}\n"
         ),
     }
     for name, text in files.items():

@@ -92,9 +92,7 @@ def test_an_assertion_outside_of_the_answer_does_not_prove_it(interview_page: Pa
 
 def test_short_questions_may_follow_and_then_keep_their_form(interview_page: Path) -> None:
     nb = notebooks.read(interview_page)
-    nb.cells.append(
-        nbformat.v4.new_markdown_cell("## Interview questions\n\n(q-not-yet)=\n### And this?\n\nNo.", id="q")
-    )
+    nb.cells.append(nbformat.v4.new_markdown_cell("## Interview questions\n\n(q-short)=\n### And this?\n\nNo.", id="q"))
     notebooks.write(interview_page, nb)
     assert any(
         "in this order" in p for p in interview_questions(Page.load(interview_page, Book(interview_page.parents[2])))
@@ -108,18 +106,15 @@ def test_other_chapters_keep_the_short_form_and_their_sources(book_root: Path) -
 
 @pytest.fixture
 def advice_page(book_root: Path) -> Path:
-    """A Markdown page of the interview chapter that answers the question which the good book has open."""
+    """A Markdown page of the interview chapter that answers a question of its own."""
     path = book_root / "chapters/interview/talk.md"
     path.parent.mkdir()
-    answer = ANSWER.replace("good-page", "not-yet").replace("What is it?", "And this?").replace("是什么", "这个呢")
+    answer = ANSWER.replace("good-page", "talk").replace("What is it?", "And this?").replace("是什么", "这个呢")
     path.write_text(f"# Talk\n\n{ADVICE} It comes from people.\n\n{answer}\nSay it.\n\n{END}", encoding="utf-8")
-    for name, old, new in (
-        ("chapters/questions.yml", "page: serving/later, state: open", "page: interview/talk"),
-        ("_toc.yml", "- file: chapters/glossary\n", "- file: chapters/glossary\n- file: chapters/interview/talk\n"),
-    ):
-        text = (book_root / name).read_text(encoding="utf-8")
-        assert old in text
-        (book_root / name).write_text(text.replace(old, new), encoding="utf-8")
+    asked = "{difficulty: basic, asked: derive, id: talk, en: 'And this?', zh: 这个呢, page: interview/talk}"
+    for name, entry in (("chapters/questions.yml", asked), ("_toc.yml", "file: chapters/interview/talk")):
+        with (book_root / name).open("a", encoding="utf-8") as file:
+            file.write(f"- {entry}\n")
     return path
 
 
