@@ -93,6 +93,9 @@ def tree_probabilities(code: HuffmanCode, hidden_D: np.ndarray, output_VD: np.nd
     found = []
     for word in range(len(code.start_V1) - 1):
         bits, nodes = code.path(word)
-        logs = [-np.logaddexp(0.0, -score_V[node] if bit == 0 else score_V[node]) for bit, node in zip(bits, nodes, strict=True)]
+        logs = [
+            -np.logaddexp(0.0, -score_V[node] if bit == 0 else score_V[node])
+            for bit, node in zip(bits, nodes, strict=True)
+        ]
         found.append(np.exp(sum_in_order(logs)))
     return np.array(found)

@@ -8,7 +8,6 @@ Regularities in Sparse and Explicit Word Representations, equations 2 (3CosAdd) 
 Shapes: V words, D components.
 """
 
-# ruff: noqa: N815
 
 from collections.abc import Sequence
 
@@ -106,7 +105,10 @@ class KeyedVectors:
             KeyError: a word is not in the vocabulary.
             ValueError: there is nothing positive or negative, a vector of another size, or a count is none.
         """
-        plus, minus, left_out = *map(self._terms, (_listed(positive), _listed(negative))), self._named(positive, negative)
+        plus, minus, left_out = (
+            *map(self._terms, (_listed(positive), _listed(negative))),
+            self._named(positive, negative),
+        )
         if not len(plus) + len(minus):
             raise ValueError("cannot compute similarity with no input")
         target_D = plus.sum(0) - minus.sum(0)
@@ -123,7 +125,10 @@ class KeyedVectors:
             KeyError: a word is not in the vocabulary.
             ValueError: there is nothing positive, a vector of another size, or a count is none.
         """
-        plus, minus, left_out = *map(self._terms, (_listed(positive), _listed(negative))), self._named(positive, negative)
+        plus, minus, left_out = (
+            *map(self._terms, (_listed(positive), _listed(negative))),
+            self._named(positive, negative),
+        )
         if not len(plus):
             raise ValueError("cannot compute similarity with no input")
         rows = self._searched(restrict_vocab)
@@ -150,7 +155,8 @@ class KeyedVectors:
         return np.array(found, np.float32).reshape(-1, self.vector_size)
 
     def _named(self, *queries: Query) -> set[int]:
-        return {self.get_index(item) for query in queries for item in _listed(query) if isinstance(item, str)}
+        index = self.vocabulary.index
+        return {index[item] for query in queries for item in _listed(query) if isinstance(item, str) and item in index}
 
     def _searched(self, restrict_vocab: int | None) -> np.ndarray:
         if restrict_vocab is not None:

@@ -20,6 +20,7 @@ import numpy as np
 from kb.arguments import is_number, require_count
 
 NOISE_DOMAIN = 2**31 - 1
+GUIDE_SHIFT = 15
 _KEEP_ALL = 2**32 - 1
 
 
@@ -127,6 +128,12 @@ def noise_table(counts_V: np.ndarray, exponent: float = 0.75) -> np.ndarray:
         sum_so_far += power
         table.append(round(sum_so_far / total * NOISE_DOMAIN))
     return np.array(table, np.uint32)
+
+
+def noise_guide(noise_V: np.ndarray) -> np.ndarray:
+    """Where the search of the table may begin for numbers whose bits above the lowest 15 are 0, 1, 2 and so on."""
+    starts = np.arange((NOISE_DOMAIN >> GUIDE_SHIFT) + 1, dtype=np.int64) << GUIDE_SHIFT
+    return np.searchsorted(noise_V, starts).astype(np.int32)
 
 
 def sum_in_order(numbers: Sequence[float]) -> float:

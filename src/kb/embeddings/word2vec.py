@@ -10,7 +10,6 @@ Distributed Representations of Words and Phrases (negative sampling, subsampling
 Shapes: V words, D components, R input rows, N tokens of a job, S sentences.
 """
 
-# ruff: noqa: N815
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -20,7 +19,7 @@ from kb.arguments import is_number, require_count
 from kb.embeddings import word2vec_loops
 from kb.embeddings.huffman import huffman_code
 from kb.embeddings.keyed_vectors import KeyedVectors
-from kb.embeddings.vocabulary import build_vocabulary, checked_sentences, keep_table, noise_table
+from kb.embeddings.vocabulary import build_vocabulary, checked_sentences, keep_table, noise_guide, noise_table
 from kb.embeddings.word2vec_loops import Rules, SigmoidTable, Weights
 from kb.installed import is_installed
 
@@ -89,7 +88,9 @@ class Word2Vec:
             if value not in (0, 1):
                 raise ValueError(f"{name} must be 0 or 1, got {value!r}")
         if not (is_number(alpha) and is_number(min_alpha) and 0 <= min_alpha <= alpha):
-            raise ValueError(f"alpha and min_alpha must be numbers, 0 <= min_alpha <= alpha; got {alpha!r}, {min_alpha!r}")
+            raise ValueError(
+                f"alpha and min_alpha must be numbers, 0 <= min_alpha <= alpha; got {alpha!r}, {min_alpha!r}"
+            )
         if not hs and not negative:
             raise ValueError("hs or negative must be on, got 0 and 0")
         texts = checked_sentences(sentences)
@@ -101,10 +102,9 @@ class Word2Vec:
         code = huffman_code(counts_V) if hs else None
         noise_V = noise_table(counts_V, ns_exponent) if negative else np.zeros(1, np.uint32)
         starts, rows = self._input_rows()
-        table = SigmoidTable.make(*self._TABLE)
-        self._rules = Rules(
-            bool(sg), window, negative, bool(cbow_mean), self._SUBWORDS, table, starts, rows, noise_V, code
-        )
+        table = SigmoidTable.make(*self._TABLE, clipped=self._SUBWORDS and not sg)
+        how = (bool(sg), window, negative, bool(cbow_mean), self._SUBWORDS)
+        self._rules = Rules(*how, table, starts, rows, noise_V, noise_guide(noise_V), code)
         size = (len(self.vocabulary), vector_size)
         self._weights = Weights(
             self._first_rows(),

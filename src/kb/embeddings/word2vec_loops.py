@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kb.embeddings.huffman import HuffmanCode
+from kb.embeddings.vocabulary import NOISE_DOMAIN
 
 MULTIPLIER, INCREMENT, MASK = 25214903917, 11, 2**48 - 1  # of java.util.Random
 
@@ -30,12 +31,13 @@ class SigmoidTable:
 
     limit: int
     values_E: np.ndarray
+    clipped: bool
 
     @classmethod
-    def make(cls, limit: int, entries: int) -> "SigmoidTable":
-        """``entries`` values between -limit and limit."""
+    def make(cls, limit: int, entries: int, clipped: bool = False) -> "SigmoidTable":
+        """``entries`` values between -limit and limit; beyond it 0 and 1 if ``clipped``, else nothing is taught."""
         power_E = np.exp((np.arange(entries) / np.float32(entries) * 2 - 1) * limit).astype(np.float32)
-        return cls(limit, (power_E / (power_E + np.float32(1))).astype(np.float32))
+        return cls(limit, (power_E / (power_E + np.float32(1))).astype(np.float32), clipped)
 
     @property
     def scale(self) -> float:
@@ -57,6 +59,7 @@ class Rules:
         row_start_V1: The input rows of word v are entries ``row_start_V1[v]`` to ``row_start_V1[v + 1]`` of ``rows``.
         rows: Input rows, word after word.
         noise_V: Cumulative noise, as integers.
+        guide: Where to begin the search of it.
         code: Huffman's, for hierarchical softmax.
     """
 
@@ -69,6 +72,7 @@ class Rules:
     row_start_V1: np.ndarray
     rows: np.ndarray
     noise_V: np.ndarray
+    guide: np.ndarray
     code: HuffmanCode | None
 
 
@@ -91,7 +95,13 @@ def subsample(words_N: np.ndarray, keep_V: np.ndarray, state: int) -> tuple[np.n
 
 
 def train_job(
-    words_N: np.ndarray, ends_S: np.ndarray, shrink_N: np.ndarray, rules: Rules, weights: Weights, alpha: float, state: int
+    words_N: np.ndarray,
+    ends_S: np.ndarray,
+    shrink_N: np.ndarray,
+    rules: Rules,
+    weights: Weights,
+    alpha: float,
+    state: int,
 ) -> int:
     """Train on the sentences of one job, in place; returns the generator's state.
 
@@ -146,7 +156,7 @@ def step(
     if rules.negative:
         move(weights.words_VD[target], hidden_D, error_D, 1, rules.table, alpha)
         for _ in range(rules.negative):
-            drawn = int(np.searchsorted(rules.noise_V, (state >> 16) % int(rules.noise_V[-1])))
+            drawn = int(np.searchsorted(rules.noise_V, (state >> 16) % NOISE_DOMAIN))
             state = (state * MULTIPLIER + INCREMENT) & MASK
             if drawn != target:
                 move(weights.words_VD[drawn], hidden_D, error_D, 0, rules.table, alpha)
@@ -159,12 +169,17 @@ def _give_back(rows: np.ndarray, back: np.float32, error_D: np.ndarray, weights:
         weights.input_RD[row] += back * error_D
 
 
-def move(output_D: np.ndarray, hidden_D: np.ndarray, error_D: np.ndarray, label: int, table: SigmoidTable, alpha: float) -> None:
+def move(
+    output_D: np.ndarray, hidden_D: np.ndarray, error_D: np.ndarray, label: int, table: SigmoidTable, alpha: float
+) -> None:
     """Teach one output row a label; its share of the error, taken before it moves, is added to ``error_D``."""
     score = np.float32(hidden_D @ output_D)
-    if not -table.limit < score < table.limit:
+    if -table.limit < score < table.limit:
+        sigmoid = table.values_E[int((score + table.limit) * table.scale)]
+    elif table.clipped:
+        sigmoid = np.float32(score > 0)
+    else:
         return
-    sigmoid = table.values_E[int((score + table.limit) * table.scale)]
     gain = np.float32((np.float32(label) - sigmoid) * np.float32(alpha))
     error_D += gain * output_D
     output_D += gain * hidden_D

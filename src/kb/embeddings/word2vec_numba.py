@@ -6,10 +6,13 @@
 import numpy as np
 from numba import njit
 
+from kb.embeddings.vocabulary import GUIDE_SHIFT, NOISE_DOMAIN
+
 # As in kb.nn.compiled, which needs torch: sums may be reordered, but NaN and infinity keep their meaning.
 FLAGS = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy", "cache": True, "nogil": True}
 _MULTIPLIER, _INCREMENT, _MASK = np.uint64(25214903917), np.uint64(11), np.uint64(2**48 - 1)
 _SHIFT, _ZERO, _ONE = np.uint64(16), np.float32(0), np.float32(1)
+_DOMAIN = np.uint64(NOISE_DOMAIN)  # a constant, by which dividing is cheap
 
 
 def subsample(words_N, keep_V, state):
@@ -23,11 +26,11 @@ def train_job(words_N, ends_S, shrink_N, rules, weights, alpha, state):
     code, empty = rules.code, np.zeros(0, np.int32)
     tree = (code.bits, code.nodes, code.start_V1) if code else (empty, empty, np.zeros(0, np.int64))
     how = (rules.sg, rules.window, rules.negative, rules.mean, rules.subwords, code is not None)
-    table = (np.float32(rules.table.limit), rules.table.scale, rules.table.values_E)
+    table = (np.float32(rules.table.limit), rules.table.scale, rules.table.values_E, rules.table.clipped)
     rows = (rules.row_start_V1, rules.rows)
     arrays = (weights.input_RD, weights.words_VD, weights.nodes_VD)
-    job = (words_N, ends_S, shrink_N)
-    return int(_train(job, how, rows, tree, rules.noise_V, table, arrays, np.float32(alpha), np.uint64(state)))
+    job, noise = (words_N, ends_S, shrink_N), (rules.noise_V, rules.guide)
+    return int(_train(job, how, rows, tree, noise, table, arrays, np.float32(alpha), np.uint64(state)))
 
 
 @njit(**FLAGS)
@@ -40,7 +43,7 @@ def _subsample(words_N, keep_V, state):
 
 
 @njit(**FLAGS)
-def _train(job, how, rows, tree, noise_V, table, arrays, alpha, state):
+def _train(job, how, rows, tree, noise, table, arrays, alpha, state):
     words_N, ends_S, shrink_N = job
     sg, window, _, mean, subwords, _ = how
     row_start_V1, row_list = rows
@@ -69,12 +72,28 @@ def _train(job, how, rows, tree, noise_V, table, arrays, alpha, state):
                     count += 1
                 if sg:
                     into = _ONE / np.float32(max(1, count - 1)) if subwords else _ONE
-                    state = _step(taken[:count], into, _ONE, target, how, tree, noise_V, table, arrays, alpha, state, hidden_D, error_D)
+                    state = _step(
+                        taken[:count],
+                        into,
+                        _ONE,
+                        target,
+                        how,
+                        tree,
+                        noise,
+                        table,
+                        arrays,
+                        alpha,
+                        state,
+                        hidden_D,
+                        error_D,
+                    )
             if not sg:
                 share = _ONE / np.float32(max(1, count))
                 into, back = (share, _ONE) if mean else (_ONE, share)
                 target = words_N[middle]
-                state = _step(taken[:count], into, back, target, how, tree, noise_V, table, arrays, alpha, state, hidden_D, error_D)
+                state = _step(
+                    taken[:count], into, back, target, how, tree, noise, table, arrays, alpha, state, hidden_D, error_D
+                )
         begin = end
     return state
 
@@ -100,20 +119,33 @@ def _give_back(taken, back, input_RD, error_D):
 
 @njit(**FLAGS)
 def _move(output_VD, row, hidden_D, error_D, label, table, alpha):
-    limit, scale, values_E = table
+    limit, scale, values_E, clipped = table
     score = _ZERO
     for d in range(len(hidden_D)):
         score += hidden_D[d] * output_VD[row, d]
-    if not -limit < score < limit:
+    if -limit < score < limit:
+        gain = (label - values_E[np.int64((score + limit) * scale)]) * alpha
+    elif clipped:
+        gain = (label - np.float32(score > _ZERO)) * alpha
+    else:
         return
-    gain = (label - values_E[np.int64((score + limit) * scale)]) * alpha
     for d in range(len(hidden_D)):
         error_D[d] += gain * output_VD[row, d]
         output_VD[row, d] += gain * hidden_D[d]
 
 
 @njit(**FLAGS)
-def _step(taken, into, back, target, how, tree, noise_V, table, arrays, alpha, state, hidden_D, error_D):
+def _find(number, noise):
+    """The first entry that is not under a number, from where the guide says that it may begin."""
+    table_V, guide = noise
+    place = guide[number >> GUIDE_SHIFT]
+    while table_V[place] < number:
+        place += 1
+    return place
+
+
+@njit(**FLAGS)
+def _step(taken, into, back, target, how, tree, noise, table, arrays, alpha, state, hidden_D, error_D):
     input_RD, words_VD, nodes_VD = arrays
     bits, nodes, start_V1 = tree
     negative, hs = how[2], how[5]
@@ -125,9 +157,8 @@ def _step(taken, into, back, target, how, tree, noise_V, table, arrays, alpha, s
     if negative:
         _gather(taken, into, input_RD, hidden_D, error_D)
         _move(words_VD, target, hidden_D, error_D, _ONE, table, alpha)
-        top = np.uint64(noise_V[-1])
         for _ in range(negative):
-            drawn = np.searchsorted(noise_V, np.uint32((state >> _SHIFT) % top))
+            drawn = _find(np.int64((state >> _SHIFT) % _DOMAIN), noise)
             state = (state * _MULTIPLIER + _INCREMENT) & _MASK
             if drawn != target:
                 _move(words_VD, drawn, hidden_D, error_D, _ZERO, table, alpha)
