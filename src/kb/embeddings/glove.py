@@ -33,8 +33,8 @@ class GloveState:
 
     @classmethod
     def start(cls, words: int, size: int, generator: np.random.Generator) -> "GloveState":
-        """Uniform between -1/2 and 1/2, over D; sums of squares of 1."""
-        first = (generator.random((2, words, size + 1)) - 0.5) / size
+        """Uniform between -1/2 and 1/2, over D, as float32; sums of squares of 1."""
+        first = ((generator.random((2, words, size + 1)) - 0.5) / size).astype(np.float32)
         return cls(first, np.ones_like(first))
 
 
@@ -65,8 +65,8 @@ def train_cells(
     weights_N: np.ndarray,
     state: GloveState,
     rate: float,
-) -> None:
-    """One step for each cell, in order and in place.
+) -> float:
+    """One step for each cell, in order and in place; returns the sum of their losses, each before its step.
 
     Args:
         words_N: Row of each cell.
@@ -76,14 +76,16 @@ def train_cells(
         state: What is changed.
         rate: AdaGrad's learning rate.
     """
-    parameters, squares = state.parameters_2VP, state.squares_2VP
+    parameters, squares, total = state.parameters_2VP, state.squares_2VP, 0.0
     for word, context, log, weight in zip(words_N, contexts_N, logs_N, weights_N, strict=True):
         row, column = parameters[0, word], parameters[1, context]
-        error = weight * (row[:-1] @ column[:-1] + row[-1] + column[-1] - log)
-        gradients = error * np.append(column[:-1], 1.0), error * np.append(row[:-1], 1.0)
+        apart = row[:-1] @ column[:-1] + row[-1] + column[-1] - log
+        total += float(weight / 2 * apart**2)
+        gradients = [weight * apart * np.append(other[:-1], np.ones_like(other[:1])) for other in (column, row)]
         for side, place, gradient in zip((0, 1), (word, context), gradients, strict=True):
             squares[side, place] += gradient**2
             parameters[side, place] -= rate * gradient / np.sqrt(squares[side, place])
+    return total
 
 
 class GloVe:
@@ -103,7 +105,7 @@ class GloVe:
 
     Attributes:
         wv: The vectors, words plus contexts.
-        losses: Mean loss per cell before training and after each epoch.
+        losses: Mean loss of a cell in each epoch, as it was met.
 
     Raises:
         TypeError: a sentence is a string.
@@ -138,11 +140,10 @@ class GloVe:
         columns = (cells.row.astype(np.int64), cells.col.astype(np.int64), np.log(cells.data))
         columns = (*columns, weighting(cells.data, x_max, alpha))
         train = train_cells if reference or not is_installed("numba") else _compiled()
-        self.losses = [glove_loss(state.parameters_2VP, cells, x_max, alpha) / cells.nnz]
+        self.losses = []
         for _ in range(epochs):
             order = generator.permutation(cells.nnz)
-            train(*(column[order] for column in columns), state, rate)
-            self.losses.append(glove_loss(state.parameters_2VP, cells, x_max, alpha) / cells.nnz)
+            self.losses.append(train(*(column[order] for column in columns), state, rate) / cells.nnz)
         self.parameters_2VP = state.parameters_2VP
         self.wv = KeyedVectors(vocabulary, self.parameters_2VP[:, :, :-1].sum(axis=0))
 

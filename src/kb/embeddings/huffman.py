@@ -88,7 +88,7 @@ def huffman_code(counts_V: Any) -> HuffmanCode:
 
 
 def tree_probabilities(code: HuffmanCode, hidden_D: np.ndarray, output_VD: np.ndarray) -> np.ndarray:
-    """Probability of every word given a hidden vector: at each node sigmoid(h.u) for bit 0, its complement for bit 1."""
+    """Probability of every word given a hidden vector: at each node sigmoid(h.u) for bit 0, the rest for bit 1."""
     score_V = np.asarray(output_VD, np.float64) @ np.asarray(hidden_D, np.float64)
     found = []
     for word in range(len(code.start_V1) - 1):

@@ -10,7 +10,6 @@ Semantic Spaces Using Word Analogies.
 Shapes: N pairs, Q questions, V words, D components.
 """
 
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class PairAgreement:
 
 
 def spearman(first_BN: np.ndarray, second_BN: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of ranks, ties sharing their mean rank, along the last axis; NaN where one side is constant."""
+    """Pearson's correlation of ranks, ties sharing a mean rank, along the last axis; NaN where one side is constant."""
     ranks = [rankdata(np.asarray(one, np.float64), axis=-1) for one in (first_BN, second_BN)]
     first, second = (one - one.mean(-1, keepdims=True) for one in ranks)
     norms = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))

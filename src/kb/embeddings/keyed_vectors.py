@@ -8,7 +8,6 @@ Regularities in Sparse and Explicit Word Representations, equations 2 (3CosAdd) 
 Shapes: V words, D components.
 """
 
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -67,7 +67,7 @@ def pmi_loop(counts_VC: np.ndarray, cds: float = 1.0, shift: float = 1.0, positi
 def svd_vectors(
     matrix_VC: sparse.spmatrix, size: int, power: float = 0.5, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Word vectors U S^power and context vectors V S^(1 - power), (V, D) and (C, D); their product is nearest to the matrix.
+    """Word vectors U S^power and context vectors V S^(1 - power), (V, D) and (C, D), whose product is near the matrix.
 
     Raises:
         ValueError: ``size`` is above either side of the matrix or none, or ``power`` is not from 0 to 1.

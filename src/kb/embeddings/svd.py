@@ -15,7 +15,7 @@ from kb.arguments import require_count
 def truncated_svd(
     matrix_AB: sparse.spmatrix | np.ndarray, size: int, *, iterations: int = 5, oversampling: int = 10, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Left vectors (A, K), singular values (K,) falling, right vectors (K, B): the best approximation of rank K, nearly.
+    """Left vectors (A, K), falling singular values (K,), right vectors (K, B): nearly the best product of rank K.
 
     Args:
         matrix_AB: Anything that multiplies dense matrices.

@@ -84,7 +84,7 @@ def build_vocabulary(sentences: Iterable[Sequence[str]], min_count: int = 5) -> 
     kept = [(word, count) for word, count in counts.items() if count >= min_count]
     if not kept:
         raise ValueError(f"no word occurs {min_count} times among {counts.total()} tokens; min_count is too high")
-    kept = sorted(kept[::-1], key=lambda entry: -entry[1])
+    kept = sorted(kept, key=lambda entry: entry[1])[::-1]
     return Vocabulary(tuple(word for word, _ in kept), np.array([count for _, count in kept]))
 
 

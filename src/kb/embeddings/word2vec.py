@@ -1,15 +1,14 @@
 """Word2vec with gensim's interface and gensim's random numbers, so that one worker there gives these vectors here.
 
 Unusual: whatever gensim draws is drawn in its order: the first weights, per job of at most ``batch_words`` tokens two
-halves of a 48-bit state (which subsampling and negatives use up) and then the windows. So equal seeds give equal vectors
-up to the rounding of float32, as long as no sentence is over 10,000 tokens (which gensim cuts). Without numba the loops
-are Python's own and some hundred times slower.
+halves of a 48-bit state (which subsampling and negatives use up) and then the windows. So equal seeds give equal
+vectors up to the rounding of float32, as long as no sentence is over 10,000 tokens (which gensim cuts). Without numba
+the loops are Python's own and some hundred times slower.
 
 Sources: Mikolov et al. 2013a, Efficient Estimation of Word Representations in Vector Space (CBOW, skip-gram); 2013b,
 Distributed Representations of Words and Phrases (negative sampling, subsampling); gensim 4.4.0, ``Word2Vec``.
 Shapes: V words, D components, R input rows, N tokens of a job, S sentences.
 """
-
 
 from collections.abc import Iterable, Iterator, Sequence
 
