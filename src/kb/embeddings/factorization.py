@@ -4,8 +4,8 @@ In expectation the loss of one cell, with n observed pairs and m drawn ones, is 
 product x of the two vectors. Its derivative, m s(x) - n s(-x), is zero where e^x = n / m. With m = k #(w) P(c) that is
 x = PMI(w, c) - log k, once the noise P is the contexts' own distribution; otherwise PMI with the noise in its place.
 
-Unusual: word2vec's code skips a negative that is the target itself, which leaves m = k (#(w) - #(w, c)) P(c). In a large
-vocabulary nobody sees the difference; in one of some dozens of words it is plain, and ``skip_target`` is for those.
+Unusual: word2vec's code skips a negative that is the target itself, which leaves m = k (#(w) - #(w, c)) P(c). In a
+large vocabulary nobody sees the difference; among some dozens of words it is plain, and ``skip_target`` is for those.
 
 Source: Levy and Goldberg 2014, Neural Word Embedding as Implicit Matrix Factorization, section 3.1, equations 3 to 7.
 Shapes: V words, C contexts.

@@ -103,7 +103,7 @@ class FastText(Word2Vec):
         return np.concatenate(parts)
 
     def _vectors(self) -> KeyedVectors:
-        starts, rows = self._rules.row_start_V1, self._rules.rows
+        starts, rows = self.rules.row_start_V1, self.rules.rows
         sums = np.add.reduceat(self._weights.input_RD[rows], starts[:-1])
         ngram_rows = self._weights.input_RD[len(self.vocabulary) :]
         vectors = sums / np.diff(starts)[:, None].astype(np.float32)

@@ -128,11 +128,12 @@ def answer_analogies(
     answers: list[str | None] = [None] * len(questions)
     for block in (known[begin : begin + 256] for begin in range(0, len(known), 256)):
         asked = np.array([[index[word] for word in fields[place][:3]] for place in block])
-        first, second, third = (unit_VD[asked[:, k]] @ unit_VD.T for k in range(3))
+        first, second, third = (unit_VD[asked[:, k]] for k in range(3))
         if rule == "add":
-            scores = second - first + third
+            scores = (second - first + third) @ unit_VD.T
         else:
-            scores = (1 + second) * (1 + third) / ((1 + first) / 2 + MUL_EPSILON)
+            near, away, along = ((1 + one @ unit_VD.T) / 2 for one in (second, first, third))
+            scores = near * along / (away + MUL_EPSILON)
         if exclude:
             np.put_along_axis(scores, asked, -np.inf, axis=1)
         for place, best in zip(block, scores.argmax(axis=1).tolist(), strict=True):

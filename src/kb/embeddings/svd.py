@@ -18,7 +18,7 @@ def truncated_svd(
     """Left vectors (A, K), falling singular values (K,), right vectors (K, B): nearly the best product of rank K.
 
     Args:
-        matrix_AB: Anything that multiplies dense matrices.
+        matrix_AB: Anything that multiplies dense matrices; float32 stays float32, and takes half the time.
         size: K.
         iterations: More of them bring slowly falling singular values nearer to the truth.
         oversampling: Directions followed beyond K.
@@ -34,7 +34,8 @@ def truncated_svd(
     if size > min(A, B):
         raise ValueError(f"size must be at most {min(A, B)}, the shorter side of the matrix, got {size}")
     L = min(size + oversampling, A, B)
-    basis_AL = matrix_AB @ np.random.default_rng(seed).standard_normal((B, L))
+    dtype = np.result_type(matrix_AB.dtype, np.float32)
+    basis_AL = matrix_AB @ np.random.default_rng(seed).standard_normal((B, L)).astype(dtype)
     for _ in range(iterations):
         basis_AL = np.linalg.qr(basis_AL)[0]
         basis_BL = np.linalg.qr(matrix_AB.T @ basis_AL)[0]

@@ -47,6 +47,7 @@ class Word2Vec:
 
     Attributes:
         wv: The vectors, :class:`~kb.embeddings.keyed_vectors.KeyedVectors`.
+        rules: What the loops go by: tables, tree and input rows.
         syn1neg: Output vectors of negative sampling, (V, D).
         syn1: Vectors of the inner nodes of the Huffman tree, (V, D), the last row unused.
 
@@ -103,7 +104,7 @@ class Word2Vec:
         starts, rows = self._input_rows()
         table = SigmoidTable.make(*self._TABLE, clipped=self._SUBWORDS and not sg)
         how = (bool(sg), window, negative, bool(cbow_mean), self._SUBWORDS)
-        self._rules = Rules(*how, table, starts, rows, noise_V, noise_guide(noise_V), code)
+        self.rules = Rules(*how, table, starts, rows, noise_V, noise_guide(noise_V), code)
         size = (len(self.vocabulary), vector_size)
         self._weights = Weights(
             self._first_rows(),
@@ -135,15 +136,15 @@ class Word2Vec:
                 progress = (epoch + begin / len(texts)) / self.epochs
                 alpha = max(low, high - (high - low) * progress)
                 state = 0
-                if self._rules.negative or self._keep_V is not None:
+                if self.rules.negative or self._keep_V is not None:
                     state = 2**24 * int(random.randint(0, 2**24)) + int(random.randint(0, 2**24))
                 if self._keep_V is not None:
                     kept_N, state = loops.subsample(words_N, self._keep_V, state)
                     words_N, ends_S = words_N[kept_N], np.concatenate([[0], np.cumsum(kept_N)])[ends_S]
                 shrink_N = np.zeros(len(words_N), np.int64)
                 if self.shrink_windows:
-                    shrink_N = random.randint(0, self._rules.window, len(words_N)).astype(np.int64)
-                loops.train_job(words_N, ends_S, shrink_N, self._rules, self._weights, alpha, state)
+                    shrink_N = random.randint(0, self.rules.window, len(words_N)).astype(np.int64)
+                loops.train_job(words_N, ends_S, shrink_N, self.rules, self._weights, alpha, state)
 
 
 def first_vectors(shape: tuple[int, int], seed: int) -> np.ndarray:

@@ -98,7 +98,7 @@ def _train(job, how, rows, tree, noise, table, arrays, alpha, state):
     return state
 
 
-@njit(**FLAGS)
+@njit(inline="always", **FLAGS)
 def _gather(taken, into, input_RD, hidden_D, error_D):
     for d in range(len(hidden_D)):
         hidden_D[d] = _ZERO
@@ -110,14 +110,14 @@ def _gather(taken, into, input_RD, hidden_D, error_D):
         hidden_D[d] *= into
 
 
-@njit(**FLAGS)
+@njit(inline="always", **FLAGS)
 def _give_back(taken, back, input_RD, error_D):
     for row in taken:
         for d in range(len(error_D)):
             input_RD[row, d] += back * error_D[d]
 
 
-@njit(**FLAGS)
+@njit(inline="always", **FLAGS)
 def _move(output_VD, row, hidden_D, error_D, label, table, alpha):
     limit, scale, values_E, clipped = table
     score = _ZERO
@@ -134,7 +134,7 @@ def _move(output_VD, row, hidden_D, error_D, label, table, alpha):
         output_VD[row, d] += gain * hidden_D[d]
 
 
-@njit(**FLAGS)
+@njit(inline="always", **FLAGS)
 def _find(number, noise):
     """The first entry that is not under a number, from where the guide says that it may begin."""
     table_V, guide = noise
@@ -144,7 +144,7 @@ def _find(number, noise):
     return place
 
 
-@njit(**FLAGS)
+@njit(inline="always", **FLAGS)
 def _step(taken, into, back, target, how, tree, noise, table, arrays, alpha, state, hidden_D, error_D):
     input_RD, words_VD, nodes_VD = arrays
     bits, nodes, start_V1 = tree
