@@ -79,18 +79,9 @@ class Word2Vec:
         shrink_windows: bool = True,
         reference: bool = False,
     ) -> None:
-        counts = {"vector_size": vector_size, "window": window, "epochs": epochs, "batch_words": batch_words}
-        for name, value in counts.items():
-            require_count(name, value)
-        for name, value in {"seed": seed, "negative": negative}.items():
-            require_count(name, value, least=0)
-        for name, value in {"sg": sg, "hs": hs, "cbow_mean": cbow_mean}.items():
-            if value not in (0, 1):
-                raise ValueError(f"{name} must be 0 or 1, got {value!r}")
-        if not (is_number(alpha) and is_number(min_alpha) and 0 <= min_alpha <= alpha):
-            raise ValueError(
-                f"alpha and min_alpha must be numbers, 0 <= min_alpha <= alpha; got {alpha!r}, {min_alpha!r}"
-            )
+        _check({"vector_size": vector_size, "window": window, "epochs": epochs, "batch_words": batch_words}, 1)
+        _check({"seed": seed, "negative": negative}, 0)
+        _check_choices({"sg": sg, "hs": hs, "cbow_mean": cbow_mean}, alpha, min_alpha)
         if not hs and not negative:
             raise ValueError("hs or negative must be on, got 0 and 0")
         texts = checked_sentences(sentences)
@@ -145,6 +136,19 @@ class Word2Vec:
                 if self.shrink_windows:
                     shrink_N = random.randint(0, self.rules.window, len(words_N)).astype(np.int64)
                 loops.train_job(words_N, ends_S, shrink_N, self.rules, self._weights, alpha, state)
+
+
+def _check(counts: dict[str, int], least: int) -> None:
+    for name, value in counts.items():
+        require_count(name, value, least=least)
+
+
+def _check_choices(switches: dict[str, int], alpha: float, min_alpha: float) -> None:
+    for name, value in switches.items():
+        if value not in (0, 1):
+            raise ValueError(f"{name} must be 0 or 1, got {value!r}")
+    if not (is_number(alpha) and is_number(min_alpha) and 0 <= min_alpha <= alpha):
+        raise ValueError(f"alpha and min_alpha must be numbers, 0 <= min_alpha <= alpha; got {alpha!r}, {min_alpha!r}")
 
 
 def first_vectors(shape: tuple[int, int], seed: int) -> np.ndarray:
