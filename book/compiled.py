@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
+from kb.algorithms import Automaton
 from kb.gbdt import GBDTClassifier, GBDTRanker, GBDTRegressor
 from kb.lm import DecoderLM, ModelConfig
 from kb.nn.processor import panels_are_fast
@@ -58,11 +59,20 @@ def serving() -> None:
         LLM(model, num_gpu_blocks_override=16).generate([list(range(1, 50)), [4]], params, use_tqdm=False)
 
 
+def words() -> None:
+    """A word, sought in both ways."""
+    automaton: Automaton[int] = Automaton()
+    automaton.add_word("word", 0)
+    automaton.make_automaton()
+    assert list(automaton.iter("a word")) == list(automaton.iter_long("a word"))
+
+
 def main() -> int:
     """Compile all there is; without numba there is nothing."""
     if find_spec("numba") is not None:
         trees()
         serving()
+        words()
     return 0
 
 

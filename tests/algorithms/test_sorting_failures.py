@@ -1,17 +1,18 @@
 """An external sort under bad input, full disks and kills; and what memory it really takes."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import sorting
 from kb.algorithms import external_sort, merge_by_losers
 from kb.algorithms.sorting import external, files
 
@@ -206,79 +207,49 @@ class TestPlace:
         assert_untouched(folder)
 
 
-MEASURED = """
-import tracemalloc
-def peak():
-    return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) * 1024
-options = {options}
-external_sort('small', 'b', memory=131072, **options)  # what Python sets up once
-before = peak()
-if {traced}: tracemalloc.start()
-report = external_sort({source!r}, 'b', memory={memory}, **options)
-grown = tracemalloc.get_traced_memory()[1] if {traced} else peak() - before
-print(grown, report.peak_bytes, len(report.run_lines), report.passes)
-"""
-
-
-def measured(folder: Path, source: str, memory: int, options: str = "{}", *, traced: bool = False) -> list[int]:
-    (folder / "small").write_bytes(b"b\na\n")
-    code = MEASURED.format(options=options, source=source, memory=memory, traced=traced)
-    with python(folder, code) as process:
-        out, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    return [int(number) for number in out.split()]
-
-
-def numbered(path: Path, megabytes: int) -> None:
-    """Lines of 57 bytes in random order, the same every time."""
-    import numpy as np
-
-    source = np.random.default_rng(0)
-    with open(path, "wb") as file:
-        for block in range(megabytes):
-            digits = source.bytes(24 * 18_396).hex().encode()
-            file.write(b"".join(b"%s %07d\n" % (digits[48 * n : 48 * n + 48], block) for n in range(18_396)))
-
-
 @linux
 class TestMemory:
     @pytest.mark.parametrize(
         "options",
         ["{}", "{'merging': merge_by_losers}", "{'replacement': True}", "{'key': lambda s: (s[5:9], s)}"],
     )
-    def test_what_is_allocated_is_within_memory(self, tmp_path: Path, options: str) -> None:
-        short = b"".join(b"%d\n" % (n * 7919 % 65_537) for n in range(60_000))
-        (tmp_path / "a").write_bytes(short)
-        allocated, accounted, runs, _ = measured(tmp_path, "a", 1 << 20, options, traced=True)
-        assert runs > 2
+    def test_what_is_allocated_is_within_memory(self, folder: Path, options: str) -> None:
+        (folder / "a").write_bytes(b"".join(b"%d\n" % (n * 7919 % 65_537) for n in range(50_000)))
+        code = (
+            f"import tracemalloc; options = {options}; external_sort('b', 'c')\ntracemalloc.start()\n"
+            f"report = external_sort('a', 'c', memory={1 << 20}, **options)\n"
+            "print(tracemalloc.get_traced_memory()[1], report.peak_bytes, len(report.run_lines))"
+        )
+        with python(folder, code) as process:
+            told, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        allocated, accounted, runs = map(int, told.split())
+        assert runs > 1
         assert accounted <= 1 << 20
         assert allocated < 1.05 * 2**20  # Python's file objects have buffers of their own
 
     def test_a_large_file_in_little_memory(self, tmp_path: Path) -> None:
-        numbered(tmp_path / "a", 64)
-        start = time.perf_counter()
-        resident, accounted, runs, passes = measured(tmp_path, "a", 4 << 20)
-        print(f"64 MB with 4 MB: {time.perf_counter() - start:.1f} s, {resident / 2**20:.1f} MB more resident")
-        assert (runs > 30, passes) == (True, 1)
-        assert accounted <= 4 << 20
-        assert resident < 6 << 20
-        check_sorted(tmp_path / "b", 64 * 18_396)
+        sorted_in(tmp_path, megabytes=64, memory=4 << 20, most=6 << 20)
 
     @pytest.mark.slow
     @pytest.mark.skipif("KB_LARGE_FILES" not in os.environ, reason="1 GB and a minute: set KB_LARGE_FILES=1 to run it")
     def test_a_gigabyte_in_64_megabytes(self, tmp_path: Path) -> None:
-        numbered(tmp_path / "a", 1024)
-        resident, accounted, _, passes = measured(tmp_path, "a", 64 << 20)
-        assert accounted <= 64 << 20
-        assert resident < 80 << 20
-        assert passes == 1
-        check_sorted(tmp_path / "b", 1024 * 18_396)
+        sorted_in(tmp_path, megabytes=1024, memory=64 << 20, most=80 << 20)
 
 
-def check_sorted(path: Path, lines: int) -> None:
-    with open(path, "rb") as file:
+def sorted_in(folder: Path, megabytes: int, memory: int, most: int) -> None:
+    source, target = folder / "a", folder / "b"
+    sorting.write_lines(source, megabytes)
+    told = json.loads(sorting.sort_apart(source, target, memory))
+    assert told["passes"] == 1
+    assert told["runs"] > 20
+    assert told["peak_bytes"] <= memory
+    assert told["resident_bytes"] < most
+    assert told["bytes_written"] == told["bytes_read"] == 2 * source.stat().st_size
+    with open(target, "rb") as file:
         last, count = b"", 0
         for line in file:
-            assert last <= line
+            if line < last:
+                pytest.fail(f"line {count + 1} comes before the one above it")
             last, count = line, count + 1
-    assert count == lines
+    assert count == megabytes * sorting.LINES

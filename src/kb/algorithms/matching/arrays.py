@@ -8,6 +8,7 @@ a smaller number, so one loop over the states sets them all.
 The loops need numba, and this module imports them where it is used; ``kb.algorithms.matching.trie`` does without.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 
 from kb.algorithms.matching.trie import NO_WORD, Batch, Place
 
+_UTF_32 = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
 _CHARACTERS = 1 << 16  # that are turned into code points at a time
 _MATCHES = 1 << 12  # that are found before they are handed out
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
     """The characters of a text as numbers; half a surrogate pair, which Python allows, is one too."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32, copy=False)
+    return np.frombuffer(text.encode(_UTF_32, "surrogatepass"), np.uint32)
 
 
 class ArrayAutomaton:

@@ -58,10 +58,10 @@ class Automaton(Generic[V]):
         Raises:
             TypeError: the word is no text.
         """
-        number = self._numbers.setdefault(_text("word", word), len(self._values)) if word else None
-        if number is None:
+        if not _text("word", word):
             return False
         self._built = None
+        number = self._numbers.setdefault(word, len(self._values))
         if number < len(self._values):
             self._values[number] = value
             return False
@@ -91,7 +91,7 @@ class Automaton(Generic[V]):
     def get(self, word: str) -> V: ...
 
     @overload
-    def get(self, word: str, default: D) -> V | D: ...
+    def get(self, word: str, default: D, /) -> V | D: ...
 
     def get(self, word: str, *default: D) -> V | D:
         """The value of a word, or the default if one is given.

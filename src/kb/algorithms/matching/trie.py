@@ -46,7 +46,7 @@ class Found:
     steps: Steps
 
 
-@dataclass
+@dataclass(slots=True)
 class Place:
     """Where a search stands between two pieces of text.
 

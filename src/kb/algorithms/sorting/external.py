@@ -207,7 +207,8 @@ def _replaced(reader: LineReader, plan: _Plan) -> Iterator[Iterable[list[Entry]]
             block.clear()
 
     def batches(run: Iterable[tuple[int, Entry]]) -> Iterator[list[Entry]]:
-        waiting, held = [], 0
+        waiting: list[Entry] = []
+        held = 0
         for _, entry in run:
             size = order.entry_bytes(entry)
             if waiting and held + size > batch:

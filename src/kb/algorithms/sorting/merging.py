@@ -82,7 +82,7 @@ def loser_merge(*iterables: Iterable[T], key: Callable[[T], Any] | None = None, 
         key: Gives what is compared, once an item.
         reverse: Each is sorted with the largest first, and so is the result.
     """
-    before = operator.gt if reverse else operator.lt
+    before: Callable[[Any, Any], bool] = operator.gt if reverse else operator.lt
     if key is None:
         return LoserTree([iter(one) for one in iterables], before)
     pairs = [((key(item), item) for item in one) for one in iterables]
