@@ -120,6 +120,12 @@ def test_another_text_forgets_the_first(compiled: bool) -> None:
     assert list(search) == [(2, 0), (2, 1)]
     with pytest.raises(StopIteration):
         next(search)
+    search.set("bb")
+    old = iter(search)
+    assert next(old) == (3, 1)
+    search.set("ab", reset=True)
+    assert list(old) == [(4, 1)]
+    assert list(search) == [(1, 0), (1, 1)]
 
 
 @given(words_of, st.text(LETTERS[:2], max_size=60))

@@ -39,6 +39,7 @@ class ArrayAutomaton:
     """
 
     def __init__(self, words: Sequence[str]) -> None:
+        """Build it from distinct words, none of them empty."""
         from kb.algorithms.matching import arrays_numba as loops
 
         number_W = np.array(sorted(range(len(words)), key=words.__getitem__), dtype=np.int32)
@@ -47,6 +48,8 @@ class ArrayAutomaton:
         codes_T = code_points("".join([words[number] for number in number_W]))
         shared_W = loops.shared_lengths(codes_T, offset_W1)
         states = 1 + int(offset_W1[-1]) - int(shared_W.sum(dtype=np.int64))
+        if states >= np.iinfo(np.int32).max:
+            raise ValueError(f"words: they make {states:,} states, and 32 bits number fewer")
         self.label_S = np.zeros(states, np.uint32)
         self.depth_S, parent_S = np.zeros(states, np.int32), np.zeros(states, np.int32)
         self.node_S3 = np.zeros((states + 1, 3), np.int32)

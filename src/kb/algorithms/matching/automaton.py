@@ -121,7 +121,8 @@ class Automaton(Generic[V]):
         """Leftmost-longest matches in ``text[start:end]``: no two overlap.
 
         From the left, at each place the longest word that begins there; the search goes on behind it. In the worst case
-        this takes the text's length times that of the longest word. Arguments, pairs and errors as for :meth:`iter`.
+        this takes the text's length times that of the longest word, and always four bytes for each character of it.
+        Arguments, pairs and errors as for :meth:`iter`.
         """
         built = self._require()
         return built.matches(built.machine.longest(text, *_limits(text, start, end)))
@@ -139,7 +140,7 @@ class Search(Generic[V]):
     """
 
     def __init__(self, built: "_Built", text: str, begin: int, end: int) -> None:
-        self._built, self._pieces = built, [(text, begin, end, 0)]
+        self._built, self._pieces = built, [(text, begin, end, 0)]  # text, from where to where, what came before it
         self._place, self._length = Place(), end
         self._matches = self._anew()
 
@@ -176,12 +177,12 @@ class Search(Generic[V]):
 
     def _anew(self) -> Iterator[tuple[int, V]]:
         self._is_done = False
-        return self._built.matches(self._batches())
+        return self._built.matches(self._batches(self._pieces, self._place))
 
-    def _batches(self) -> Iterator[Batch]:
-        while self._pieces:
-            yield from self._built.machine.scan(*self._pieces.pop(0), self._place)
-        self._is_done = True
+    def _batches(self, pieces: list[tuple[str, int, int, int]], place: Place) -> Iterator[Batch]:
+        while pieces:
+            yield from self._built.machine.scan(*pieces.pop(0), place)
+        self._is_done |= pieces is self._pieces  # else the search was reset, and this is the rest of another text
 
 
 @dataclass(frozen=True)

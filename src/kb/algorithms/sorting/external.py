@@ -103,7 +103,7 @@ def external_sort(
         encoding: Of the text. None: lines are bytes, and none is wrong.
         temporary: The folder for runs, with room for them twice where there is more than one pass. None: that of the
             destination, as the system's own may be in memory.
-        fan_in: The most runs that are merged at once. None: as many as memory has room for.
+        fan_in: The most runs that are merged at once, though never more than memory has room for. None: that many.
         replacement: Whether to form runs by replacement selection: longer ones, more slowly.
         merging: ``merge_blocks``, or ``merge_by_losers``.
 

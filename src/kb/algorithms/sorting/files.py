@@ -59,7 +59,8 @@ class Destination:
         if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
             with contextlib.suppress(OSError):  # of a file system that has no such files; another error comes again
                 return os.open(self._path.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
-        named = os.open(self._path.with_name(self._name), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
+        named = os.open(self._path.with_name(self._name), flags, 0o666)
         self._is_named = True
         return named
 
@@ -68,10 +69,12 @@ class Destination:
 
     def __exit__(self, *_: object) -> None:
         """Close the file; if it was not published, there is none."""
-        self.file.close()
-        if self._is_named:
-            self._path.with_name(self._name).unlink(missing_ok=True)
-        self._close_folder()
+        try:
+            self.file.close()  # which writes what is left, and may find the disk full once more
+        finally:
+            if self._is_named:
+                self._path.with_name(self._name).unlink(missing_ok=True)
+            self._close_folder()
 
     def publish(self) -> None:
         """Put the file in its place, in which there may be another; on the disk first, so that its name cannot lie."""
