@@ -60,6 +60,7 @@ class ArrayAutomaton:
         last = int(self.node_S3[1, loops.CHILD]) - 1  # the root's children are the first states, and sorted
         self.root_C = np.zeros(int(self.label_S[last]) + 1 if last else 0, np.int32)
         loops.link(self.label_S, parent_S, self.node_S3, self.root_C, self.shorter_W)
+        self._find, self._find_longest = loops.find, loops.find_longest  # an import in each search would cost as much
 
     @property
     def nbytes(self) -> dict[str, int]:
@@ -73,27 +74,25 @@ class ArrayAutomaton:
 
     def scan(self, text: str, begin: int, end: int, shift: int, place: Place) -> Iterator[Batch]:
         """Matches in ``text[begin:end]``, ``shift`` added to their ends; ``place`` moves on with them."""
-        from kb.algorithms.matching.arrays_numba import find
-
         found = _room(end - begin)
         arrays = (self.label_S, self.node_S3, self.root_C, self.shorter_W, *found)
         for start in range(begin, end, _CHARACTERS):
             codes_N = code_points(text[start : min(start + _CHARACTERS, end)])
             at, count = 0, len(found[0])
             while count == len(found[0]):
-                count, at, place.state, place.word = find(codes_N, at, start + shift, place.state, place.word, *arrays)
+                count, at, place.state, place.word = self._find(
+                    codes_N, at, start + shift, place.state, place.word, *arrays
+                )
                 yield found[0][:count].tolist(), found[1][:count]
 
     def longest(self, text: str, begin: int, end: int) -> Iterator[Batch]:
         """Leftmost-longest matches in ``text[begin:end]``, some at a time."""
-        from kb.algorithms.matching.arrays_numba import find_longest
-
         found = _room(end - begin)
         arrays = (self.length_W, self.label_S, self.depth_S, self.node_S3, self.root_C, *found)
         codes_N = code_points(text[begin:end])
         at, count = 0, len(found[0])
         while count == len(found[0]):
-            count, at = find_longest(codes_N, at, begin, *arrays)
+            count, at = self._find_longest(codes_N, at, begin, *arrays)
             yield found[0][:count].tolist(), found[1][:count]
 
 
