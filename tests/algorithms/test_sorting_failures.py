@@ -199,7 +199,7 @@ class TestPlace:
             return line
 
         external_sort(folder / "a", folder / "b", memory=MEMORY, key=key)
-        assert any(name.startswith(".b.") and name.endswith(".unfinished") for name in seen[-1])
+        assert any(name.startswith(".sorting-") and name.endswith(".unfinished") for name in seen[-1])
         assert sorted(os.listdir(folder)) == ["a", "b"]
         (folder / "b").write_bytes(OLD)
         with pytest.raises(ZeroDivisionError):

@@ -2,8 +2,8 @@
 
 Unusual: on Linux the system itself deletes a file without a name when its process ends, however it ends, so that even
 ``kill -9`` leaves none. A sorted file gets its name in two steps, as a link cannot replace a file: a name of its own,
-then the wanted one. Where the system has no such files the result is written under a name that begins with a dot and
-ends in ``.unfinished``; then, and between the two steps, a killed process may leave that behind.
+then the wanted one. Where the system has no such files the result is written under a name such as
+``.sorting-….unfinished``; then, and between the two steps, a killed process may leave that behind.
 
 Source: open(2), O_TMPFILE, and linkat(2).
 """
@@ -47,7 +47,7 @@ class Destination:
 
     def __init__(self, path: Path) -> None:
         self._path, self._folder = path, os.open(path.parent, os.O_RDONLY) if os.name == "posix" else -1
-        self._name = f".{path.name}.{uuid.uuid4().hex[:8]}.unfinished"
+        self._name = f".sorting-{uuid.uuid4().hex[:12]}.unfinished"
         self._is_named = False
         try:
             self.file: IO[bytes] = os.fdopen(self._open(), "w+b")
