@@ -36,8 +36,8 @@ def write_lines(path: Path, megabytes: int) -> None:
             file.write(b"".join(b"%s %07d\n" % (digits[48 * n : 48 * n + 48], block) for n in range(LINES)))
 
 
-def gnu_sort(source: Path, destination: Path, memory: int) -> None:
-    """Sort by GNU sort, as bytes, in one thread and so much memory; runs lie beside the destination.
+def gnu_version() -> str:
+    """What GNU sort calls itself.
 
     Raises:
         AssertionError: there is no GNU sort.
@@ -46,8 +46,13 @@ def gnu_sort(source: Path, destination: Path, memory: int) -> None:
     assert program, "there is no sort to race against"
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     assert "GNU coreutils" in said, "the sort of this machine is not GNU's"
+    return said.splitlines()[0]
+
+
+def gnu_sort(source: Path, destination: Path, memory: int) -> None:
+    """Sort by GNU sort, as bytes, in one thread and so much memory; runs lie beside the destination."""
     options = ["-S", f"{memory}b", "--parallel=1", "-T", str(destination.parent), "-o", str(destination)]
-    subprocess.run([program, *options, str(source)], env={**os.environ, "LC_ALL": "C"}, check=True)
+    subprocess.run(["sort", *options, str(source)], env={**os.environ, "LC_ALL": "C"}, check=True)
 
 
 def sort_apart(source: Path, destination: Path, memory: int) -> str:

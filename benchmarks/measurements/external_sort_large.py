@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.measurement import Measurement, Samples
-from benchmarks.sorting import gnu_sort, sort_apart, write_lines
+from benchmarks.sorting import gnu_sort, gnu_version, sort_apart, write_lines
 
 DEVICES = ("cpu",)
 MEGABYTES = 1024
@@ -19,6 +19,7 @@ ROUNDS = 3
 
 def measure(device: torch.device) -> Measurement:
     """Sort in turns, each time in a new process; assert that files are the same and memory was kept to."""
+    version = gnu_version()
     with tempfile.TemporaryDirectory() as name:
         source, ours, theirs = (Path(name) / part for part in ("source", "ours", "theirs"))
         write_lines(source, MEGABYTES)
@@ -45,5 +46,5 @@ def measure(device: torch.device) -> Measurement:
             "memory": Samples("MiB", resident),
         },
         ratios={"ours / GNU sort": ("ours", "GNU sort")},
-        facts=facts | {"bytes": size, "memory_bytes": MEMORY},
+        facts=facts | {"bytes": size, "memory_bytes": MEMORY, "sort": version},
     )

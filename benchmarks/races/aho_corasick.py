@@ -5,6 +5,7 @@ that overlap, as tuples. Among the details: each text alone, the English one lin
 """
 
 import base64
+import importlib.metadata
 import itertools
 from collections import deque
 from typing import Any
@@ -74,5 +75,5 @@ def contest(device: torch.device) -> Contest:
         agreement="the same matches in the same order",
         run_ours=lambda: run(ours, english, chinese),
         run_theirs=lambda: run(theirs, english, chinese),
-        details={"ratios": details},
+        details={"ratios": details, "pyahocorasick": importlib.metadata.version("pyahocorasick")},
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.contest import Contest
-from benchmarks.sorting import LINES, gnu_sort, write_lines
+from benchmarks.sorting import LINES, gnu_sort, gnu_version, write_lines
 from kb.algorithms import external_sort
 
 DEVICES = ("cpu",)
@@ -18,6 +18,7 @@ MEMORY = 4 * 2**20
 
 def contest(device: torch.device) -> Contest:
     """Assert that both files are the same."""
+    version = gnu_version()
     folder = Path(tempfile.mkdtemp())
     source, ours, theirs = (folder / name for name in ("source", "ours", "theirs"))
     write_lines(source, MEGABYTES)
@@ -33,7 +34,7 @@ def contest(device: torch.device) -> Contest:
         agreement="the same file",
         run_ours=lambda: external_sort(source, ours, memory=MEMORY),
         run_theirs=lambda: gnu_sort(source, theirs, MEMORY),
-        details={"runs": len(report.run_lines), "passes": report.passes, "fan-in": report.fan_in},
+        details={"runs": len(report.run_lines), "passes": report.passes, "fan-in": report.fan_in, "sort": version},
         rounds=7,
         close=lambda: shutil.rmtree(folder),
     )

@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,10 @@ def assert_untouched(folder: Path, also: tuple[str, ...] = ()) -> None:
     assert (folder / "a").stat().st_size == 81_000
 
 
-def python(folder: Path, code: str, **options: Any) -> subprocess.Popen[str]:
+def python(folder: Path, code: str, within: Sequence[str] = ()) -> subprocess.Popen[str]:
     start = "from kb.algorithms import *\nimport os, resource, sys, time\n"
-    line = [sys.executable, "-c", start + code]
-    return subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    line = [*within, sys.executable, "-c", start + code]
+    return subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 class TestRefused:
@@ -154,6 +156,28 @@ class TestInterrupted:
             said = process.communicate(timeout=60)[1]
         assert "File too large while sorting a" in said
         assert_untouched(folder)
+
+    @linux
+    @pytest.mark.parametrize("kilobytes", [40, 120])  # full with the first runs, and while they are merged
+    def test_a_disk_that_is_really_full(self, folder: Path, kilobytes: int) -> None:
+        (folder / "disk").mkdir()
+        code = (
+            "open('disk/b', 'w').write('old')\n"
+            f"try: external_sort('a', 'disk/b', memory={MEMORY})\n"
+            "except OSError as error: print(error)\n"
+            "print(os.listdir('disk'), open('disk/b').read(), os.statvfs('disk').f_bfree * 4)"
+        )
+        mounted = f'mount -t tmpfs -o size={kilobytes}k none disk || exit 77; exec "$@"'
+        line = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh"]
+        if shutil.which("unshare") is None:
+            pytest.skip("there is no unshare")
+        with python(folder, code, line) as process:
+            said, wrong = process.communicate(timeout=60)
+        if process.returncode == 77 or wrong.startswith("unshare: "):
+            pytest.skip(f"no disk of one's own can be mounted here: {wrong}")
+        assert f"[Errno {errno.ENOSPC}] No space left on device while sorting a" in said, wrong
+        assert f"['b'] old {kilobytes - 4}" in said
+        assert_untouched(folder, ("disk",))
 
     @pytest.mark.parametrize("nth", [1, 2, 7, 12])
     def test_a_full_disk_is_named(self, folder: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
