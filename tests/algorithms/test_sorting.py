@@ -135,6 +135,16 @@ class TestMerging:
             assert found == wanted
             assert account.held == 0
 
+    @pytest.mark.parametrize("merging", [merge_blocks, merge_by_losers])
+    @pytest.mark.parametrize("reverse", [False, True])
+    def test_keys_without_an_order_lose_no_line_and_end(self, merging: Any, reverse: bool) -> None:
+        order = Order(lambda line: math.nan if line == b"n" else int(line), reverse, None)
+        runs = [[b"9", b"9", b"9", b"n", b"5"], [b"n"] * 3, [b"7", b"n", b"6"], [b"8"]]  # so list.sort leaves them
+        found: list[bytes] = []
+        readers = [LineReader(io.BytesIO(b"\n".join(run)).read, order, Account(1 << 14)) for run in runs]
+        merging(readers, 4096, order, lambda entries: found.extend(order.lines(entries)))
+        assert sorted(found) == sorted(line for run in runs for line in run)
+
 
 class TestReplacementSelection:
     @given(st.lists(st.integers(0, 20)), st.integers(1, 9), st.booleans())

@@ -125,7 +125,8 @@ def merge_blocks(readers: Sequence[LineReader], budget: int, order: Order, write
         bound, together = blocks[first][-1], []
         for run in alive:
             low, block = places[run], blocks[run]
-            places[run] = order.cut(block, low, bound, with_equals=run <= first)
+            # The first block goes whole, whatever its keys are: a search among NaN might never get to its end.
+            places[run] = len(block) if run == first else order.cut(block, low, bound, with_equals=run < first)
             together += block[low : places[run]]
         order.sort(together)
         write(together)
