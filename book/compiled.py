@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
+from kb.algorithms import Automaton
 from kb.embeddings import GloVe, Word2Vec
 from kb.gbdt import GBDTClassifier, GBDTRanker, GBDTRegressor
 from kb.lm import DecoderLM, ModelConfig
@@ -66,12 +67,21 @@ def word_vectors() -> None:
     GloVe(text, 4, min_count=1, epochs=1)
 
 
+def words() -> None:
+    """A word, sought in both ways."""
+    automaton: Automaton[int] = Automaton()
+    automaton.add_word("word", 0)
+    automaton.make_automaton()
+    assert list(automaton.iter("a word")) == list(automaton.iter_long("a word"))
+
+
 def main() -> int:
     """Compile all there is; without numba there is nothing."""
     if find_spec("numba") is not None:
         trees()
         serving()
         word_vectors()
+        words()
     return 0
 
 
