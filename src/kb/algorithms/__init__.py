@@ -1,7 +1,7 @@
 """Two algorithms of interviews, at full strength: many words sought at once, and a file sorted that memory cannot hold.
 
 Iterators and concurrency, Python's own, are in packages of their own: :mod:`kb.algorithms.iteration` and
-:mod:`kb.algorithms.concurrency`. Nothing here needs torch, but the latter's data set for a DataLoader.
+:mod:`kb.algorithms.concurrency`. Nothing here needs torch.
 """
 
 from kb.algorithms.matching import (
