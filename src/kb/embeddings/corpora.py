@@ -56,7 +56,7 @@ def wordnet_glosses() -> list[list[str]]:
 
 
 def wikipedia_summaries() -> list[list[str]]:
-    """First paragraphs of Wikipedia's articles, one sentence of tokens each, 0.9 million tokens in all.
+    """First paragraphs of Wikipedia's articles, one sentence of tokens each, 0.8 million tokens in all.
 
     Raises:
         kb.datasets.DatasetError: the package cannot be had.

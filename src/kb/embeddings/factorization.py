@@ -28,6 +28,7 @@ def expected_negatives(
     counts_VC, noise_C = np.asarray(counts_VC, np.float64), np.asarray(noise_C, np.float64)
     if (
         counts_VC.ndim != 2
+        or not counts_VC.size
         or noise_C.shape != counts_VC.shape[1:]
         or not np.isfinite(counts_VC).all()
         or counts_VC.min() < 0
@@ -49,7 +50,10 @@ def expected_loss(
 
 
 def optimal_scores(counts_VC: np.ndarray, noise_C: np.ndarray, negative: int, skip_target: bool = False) -> np.ndarray:
-    """The score that minimises each cell's loss, minus infinity where the pair was never seen; errors as above."""
+    """The score that minimises each cell's loss; errors as above.
+
+    Minus infinity where the pair was never seen, infinity where it is never drawn: a word's only context, skipped.
+    """
     drawn_VC = expected_negatives(counts_VC, noise_C, negative, skip_target)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(counts_VC) - np.log(drawn_VC)

@@ -42,17 +42,26 @@ def weighting(counts: np.ndarray, x_max: float = 100.0, alpha: float = 0.75) -> 
     """f(x) = (x / x_max)^alpha, at most 1.
 
     Raises:
-        ValueError: ``x_max`` or ``alpha`` is not a number above 0.
+        ValueError: ``x_max`` or ``alpha`` is not a number above 0, or a count is negative or NaN.
     """
-    for name, value in {"x_max": x_max, "alpha": alpha}.items():
+    _require_positive({"x_max": x_max, "alpha": alpha})
+    counts = np.asarray(counts, np.float64)
+    if not (counts >= 0).all():
+        raise ValueError("counts must not be negative or NaN")
+    return np.minimum(1.0, counts / x_max) ** alpha
+
+
+def _require_positive(numbers: dict[str, float]) -> None:
+    for name, value in numbers.items():
         if not is_number(value) or value <= 0:
             raise ValueError(f"{name} must be a number above 0, got {value!r}")
-    return np.minimum(1.0, (np.asarray(counts, np.float64) / x_max) ** alpha)
 
 
 def glove_loss(parameters_2VP: np.ndarray, counts_VV: sparse.spmatrix, x_max: float, alpha: float) -> float:
     """The loss over all cells with a count, which is half of the paper's equation 8."""
-    cells = sparse.coo_matrix(counts_VV)
+    counts_VV = sparse.csr_matrix(counts_VV, copy=True)
+    counts_VV.eliminate_zeros()
+    cells = counts_VV.tocoo()
     word, context = parameters_2VP[0][cells.row], parameters_2VP[1][cells.col]
     model = (word[:, :-1] * context[:, :-1]).sum(1) + word[:, -1] + context[:, -1]
     return float((weighting(cells.data, x_max, alpha) / 2 * (model - np.log(cells.data)) ** 2).sum())
@@ -128,8 +137,7 @@ class GloVe:
         for name, value in {"vector_size": vector_size, "epochs": epochs}.items():
             require_count(name, value)
         require_count("seed", seed, least=0)
-        if not is_number(rate) or rate <= 0:
-            raise ValueError(f"rate must be a number above 0, got {rate!r}")
+        _require_positive({"rate": rate, "x_max": x_max, "alpha": alpha})
         texts = checked_sentences(sentences)
         vocabulary = build_vocabulary(texts, min_count)
         cells = count_pairs(texts, vocabulary, window, "harmonic").tocoo()

@@ -57,8 +57,9 @@ def word_pair_agreement(
         dummy4unknown: Give pairs with an unknown word the similarity 0; else they are left out.
 
     Raises:
-        ValueError: fewer than two pairs are left, or ``resamples`` is none.
+        ValueError: fewer than two pairs are left, a score is not finite, or ``resamples`` is none.
     """
+    pairs = list(pairs)
     scores = similarities(wv, pairs)
     known = ~np.isnan(scores)
     used = np.ones(len(pairs), bool) if dummy4unknown else known
@@ -73,8 +74,9 @@ def agreement_difference(
     """Correlation of the first minus that of the second, on the pairs that both know, resampled together.
 
     Raises:
-        ValueError: fewer than two pairs are left, or ``resamples`` is none.
+        ValueError: fewer than two pairs are left, a score is not finite, or ``resamples`` is none.
     """
+    pairs = list(pairs)
     scores = [similarities(wv, pairs) for wv in (first, second)]
     known = ~np.isnan(scores).any(axis=0)
     gold = np.array([pair.score for pair in pairs])[known]
@@ -83,18 +85,22 @@ def agreement_difference(
 
 
 def _bootstrap(columns: list[np.ndarray], resamples: int, seed: int) -> Interval:
-    """The first column's correlation with the second, less that with a third where there is one."""
+    """The first column's correlation with the second, less that with a third where there is one; NaN if constant."""
     require_count("resamples", resamples)
     gold, *others = columns
     if len(gold) < 2:
         raise ValueError(f"pairs must hold at least two whose words are known, got {len(gold)}")
+    if not np.isfinite(gold).all():
+        raise ValueError("each of pairs must have a finite score")
     rows = np.random.default_rng(seed).integers(len(gold), size=(resamples, len(gold)))
 
     def value(rows: np.ndarray) -> np.ndarray:
         found = [spearman(gold[rows], one[rows]) for one in others]
         return found[0] - found[1] if len(found) > 1 else found[0]
 
-    low, high = np.nanquantile(value(rows), [0.025, 0.975])
+    drawn = value(rows)
+    drawn = drawn[~np.isnan(drawn)]  # where one item was drawn all the time, say
+    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
     return Interval(float(value(np.arange(len(gold))[None])[0]), float(low), float(high))
 
 
@@ -119,6 +125,7 @@ def answer_analogies(
         ValueError: another rule, or a count is none.
     """
     require_count("restrict_vocab", restrict_vocab)
+    questions = list(questions)
     if rule not in ("add", "mul"):
         raise ValueError(f"rule must be add or mul, got {rule!r}")
     unit_VD = wv.unit_VD[:restrict_vocab]

@@ -27,17 +27,16 @@ class KeyedVectors:
         vectors: Their vectors, (V, D), kept as float32.
 
     Raises:
-        ValueError: another shape, or a number that is not finite.
+        TypeError: not real numbers.
+        ValueError: another shape, or a number that is not finite as float32.
     """
 
     def __init__(self, vocabulary: Vocabulary, vectors: np.ndarray) -> None:
         vectors = np.asarray(vectors)
         if vectors.ndim != 2 or len(vectors) != len(vocabulary) or not vectors.shape[1]:
             raise ValueError(f"vectors must have shape ({len(vocabulary)}, D), got {vectors.shape}")
-        if not np.isfinite(vectors).all():
-            raise ValueError("vectors must be finite")
         self.vocabulary = vocabulary
-        self.vectors = vectors.astype(np.float32)
+        self.vectors = _finite("vectors", vectors)
         norms_V1 = np.linalg.norm(self.vectors.astype(np.float64), axis=1, keepdims=True)
         # A zero vector stays zero: it is like nothing.
         self.unit_VD = (self.vectors / np.where(norms_V1 == 0, 1, norms_V1)).astype(np.float32)
@@ -102,12 +101,9 @@ class KeyedVectors:
 
         Raises:
             KeyError: a word is not in the vocabulary.
-            ValueError: there is nothing positive or negative, a vector of another size, or a count is none.
+            ValueError: there is nothing positive or negative, a vector of another size or not finite, or a count is none.
         """
-        plus, minus, left_out = (
-            *map(self._terms, (_listed(positive), _listed(negative))),
-            self._named(positive, negative),
-        )
+        plus, minus, left_out = self._asked(positive, negative)
         if not len(plus) + len(minus):
             raise ValueError("cannot compute similarity with no input")
         target_D = plus.sum(0) - minus.sum(0)
@@ -122,12 +118,9 @@ class KeyedVectors:
 
         Raises:
             KeyError: a word is not in the vocabulary.
-            ValueError: there is nothing positive, a vector of another size, or a count is none.
+            ValueError: there is nothing positive, a vector of another size or not finite, or a count is none.
         """
-        plus, minus, left_out = (
-            *map(self._terms, (_listed(positive), _listed(negative))),
-            self._named(positive, negative),
-        )
+        plus, minus, left_out = self._asked(positive, negative)
         if not len(plus):
             raise ValueError("cannot compute similarity with no input")
         rows = self._searched(restrict_vocab)
@@ -141,6 +134,7 @@ class KeyedVectors:
             KeyError: a word is not in the vocabulary.
             ValueError: there is none.
         """
+        words = list(words)
         terms = self._terms(list(words))
         if not len(terms):
             raise ValueError("words must hold at least one")
@@ -151,11 +145,14 @@ class KeyedVectors:
         for item in found:
             if item.shape != (self.vector_size,):
                 raise ValueError(f"a vector must have shape ({self.vector_size},), got {item.shape}")
-        return np.array(found, np.float32).reshape(-1, self.vector_size)
+        return np.array([_finite("a vector", item) for item in found], np.float32).reshape(-1, self.vector_size)
 
-    def _named(self, *queries: Query) -> set[int]:
+    def _asked(self, positive: Query, negative: Query) -> tuple[np.ndarray, np.ndarray, set[int]]:
+        """What is added, what is subtracted, and the places of the words among them."""
+        plus, minus = _listed(positive), _listed(negative)
         index = self.vocabulary.index
-        return {index[item] for query in queries for item in _listed(query) if isinstance(item, str) and item in index}
+        named = {index[item] for item in (*plus, *minus) if isinstance(item, str) and item in index}
+        return self._terms(plus), self._terms(minus), named
 
     def _searched(self, restrict_vocab: int | None) -> np.ndarray:
         if restrict_vocab is not None:
@@ -169,6 +166,16 @@ class KeyedVectors:
         order = order[np.lexsort((order, -scores_V[order]))]
         kept = [place for place in order.tolist() if place not in left_out][:topn]
         return [(self.vocabulary.words[place], float(scores_V[place])) for place in kept]
+
+
+def _finite(name: str, numbers: np.ndarray) -> np.ndarray:
+    if numbers.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, got {numbers.dtype}")
+    with np.errstate(over="ignore"):
+        found = numbers.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name} must be finite as float32")
+    return found
 
 
 def _listed(query: Query) -> list[str | np.ndarray]:

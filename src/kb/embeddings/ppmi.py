@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import sparse
+from scipy.special import logsumexp
 
 from kb.arguments import is_number, require_count
 from kb.embeddings.cooccurrence import count_pairs
@@ -32,19 +33,22 @@ def pmi(counts_VC: sparse.spmatrix, cds: float = 1.0, shift: float = 1.0, positi
             infinity, which no matrix holds, so that without this the result is zero for the rarest of pairs.
 
     Raises:
-        ValueError: a count is negative or not finite, all are 0, or ``cds`` or ``shift`` is not a positive number.
+        ValueError: a count is negative, one or their sum is not finite, all are 0, or ``cds`` or ``shift`` is not a
+            positive number.
     """
     counts = sparse.csr_matrix(counts_VC, dtype=np.float64)
     counts.eliminate_zeros()
-    if not counts.nnz or not np.isfinite(counts.data).all() or counts.data.min() < 0:
+    with np.errstate(over="ignore"):
+        total = counts.data.sum()
+    if not counts.nnz or not np.isfinite(total) or counts.data.min() < 0:
         raise ValueError("counts_VC must be finite and not negative, with one above 0")
     for name, value in {"cds": cds, "shift": shift}.items():
         if not is_number(value) or value <= 0:
             raise ValueError(f"{name} must be a number above 0, got {value!r}")
     found = counts.tocoo()
     word_V, context_C = (np.asarray(counts.sum(axis)).ravel() for axis in (1, 0))
-    smoothed_C = context_C**cds
-    log_context_C = np.log(smoothed_C, where=smoothed_C > 0, out=np.zeros_like(smoothed_C)) - np.log(smoothed_C.sum())
+    log_smoothed_C = cds * np.log(context_C, where=context_C > 0, out=np.full_like(context_C, -np.inf))
+    log_context_C = log_smoothed_C - logsumexp(log_smoothed_C)
     values = np.log(found.data) - np.log(word_V[found.row]) - log_context_C[found.col] - np.log(shift)
     kept = values > 0 if positive else np.ones(len(values), bool)
     return sparse.csr_matrix((values[kept], (found.row[kept], found.col[kept])), counts.shape)

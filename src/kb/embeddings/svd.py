@@ -25,8 +25,12 @@ def truncated_svd(
         seed: Of the first directions.
 
     Raises:
-        ValueError: ``size`` is not from 1 to the shorter side, or another count is none.
+        ValueError: not a matrix, or not finite; ``size`` is not from 1 to the shorter side, or another count is none.
     """
+    if len(matrix_AB.shape) != 2:
+        raise ValueError(f"matrix_AB must have two axes, got shape {matrix_AB.shape}")
+    if not np.isfinite(matrix_AB.data if sparse.issparse(matrix_AB) else matrix_AB).all():
+        raise ValueError("matrix_AB must be finite")
     A, B = matrix_AB.shape
     require_count("size", size)
     require_count("iterations", iterations)

@@ -11,6 +11,7 @@ Shapes: V words of the vocabulary.
 
 # ruff: noqa: N815
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ class Vocabulary:
     """Words, most frequent first, and how often each occurred.
 
     Raises:
-        ValueError: no word, a word twice, as many counts as words are not there, or a count under 1.
+        ValueError: no word, a word twice, as many counts as words are not there, or a count that is no integer above 0.
     """
 
     words: tuple[str, ...]
@@ -37,12 +38,15 @@ class Vocabulary:
     index: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        counts_V = np.asarray(self.counts_V, np.int64)
-        if not self.words or counts_V.shape != (len(self.words),) or counts_V.min() < 1:
+        given_V = np.asarray(self.counts_V)
+        # Whole numbers and at least 1, which NaN is not; floats that are whole are taken as they come.
+        whole = given_V.dtype.kind in "fiu" and ((given_V >= 1) & (given_V < 2**63) & (given_V % 1 == 0)).all()
+        if not len(self.words) or given_V.shape != (len(self.words),) or not whole:
             raise ValueError(
-                f"words and counts_V must be equally many, at least one, each count at least 1; got {len(self.words)} "
-                f"words and counts of shape {counts_V.shape}"
+                f"words and counts_V must be equally many, at least one, each count an integer above 0; got "
+                f"{len(self.words)} words and counts of shape {given_V.shape}"
             )
+        counts_V = given_V.astype(np.int64)
         index = {word: place for place, word in enumerate(self.words)}
         if len(index) < len(self.words):
             raise ValueError(f"words must differ, got {len(self.words) - len(index)} of them again")
@@ -58,17 +62,21 @@ class Vocabulary:
 
 
 def checked_sentences(sentences: Iterable[Sequence[str]]) -> list[Sequence[str]]:
-    """All sentences at once, so that a generator serves as well as a list.
+    """All sentences at once, so that a generator serves as well as a list, of sentences or of tokens.
 
     Raises:
         TypeError: it is one text or a sentence is, where a list of tokens was wanted.
     """
-    if isinstance(sentences, str):
+    if isinstance(sentences, str | bytes):
         raise TypeError("sentences must be a sequence of lists of tokens, got a string")
     found = list(sentences)
     for place, sentence in enumerate(found):
-        if isinstance(sentence, str):
+        if isinstance(sentence, str | bytes):
             raise TypeError(f"sentences[{place}] must be a list of tokens, got the string {sentence[:30]!r}")
+        if not isinstance(sentence, Iterable):
+            raise TypeError(f"sentences[{place}] must be a list of tokens, got {sentence!r}")
+        if not isinstance(sentence, Sequence):
+            found[place] = list(sentence)
     return found
 
 
@@ -100,6 +108,7 @@ def keep_probabilities(counts_V: np.ndarray, sample: float) -> np.ndarray:
     """
     if not is_number(sample) or not 0 <= sample < 1:
         raise ValueError(f"sample must be a number of at least 0 and under 1, got {sample!r}")
+    counts_V = np.asarray(counts_V)
     if not sample:
         return np.ones(len(counts_V))
     ratio_V = counts_V / (sample * counts_V.sum())
@@ -117,13 +126,19 @@ def noise_table(counts_V: np.ndarray, exponent: float = 0.75) -> np.ndarray:
     A number that is uniform below the last entry stands for the first word whose entry is not under it.
 
     Raises:
-        ValueError: ``exponent`` is not a number.
+        ValueError: ``exponent`` is not a number, or so large that no float holds the powers.
     """
     if not is_number(exponent):
         raise ValueError(f"exponent must be a finite number, got {exponent!r}")
     # Python's own powers and sums, one after the other: NumPy's may differ in the last digit.
-    powers = [float(count) ** exponent for count in counts_V.tolist()]
-    total, sum_so_far, table = sum_in_order(powers), 0.0, []
+    try:
+        powers = [float(count) ** exponent for count in np.asarray(counts_V).tolist()]
+        total = sum_in_order(powers)
+    except OverflowError:
+        total = math.inf
+    if not 0 < total < math.inf:
+        raise ValueError(f"counts to the power of exponent must have a sum above 0 and finite, got exponent {exponent}")
+    sum_so_far, table = 0.0, []
     for power in powers:
         sum_so_far += power
         table.append(round(sum_so_far / total * NOISE_DOMAIN))
@@ -166,8 +181,9 @@ class AliasTable:
         weights_V = np.asarray(weights_V, np.float64)
         if weights_V.ndim != 1 or not len(weights_V) or not np.isfinite(weights_V).all() or weights_V.min() < 0:
             raise ValueError(f"weights_V must be finite, not negative, one axis; got {weights_V}")
-        if not weights_V.sum():
+        if not weights_V.max():
             raise ValueError("weights_V must have one that is not 0")
+        weights_V = weights_V / weights_V.max()  # whose sum is finite
         height = (weights_V / weights_V.sum() * len(weights_V)).tolist()
         keep_V, other_V = np.ones(len(height)), np.arange(len(height))
         low = [place for place, one in enumerate(height) if one < 1]

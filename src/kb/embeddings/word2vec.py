@@ -81,6 +81,8 @@ class Word2Vec:
     ) -> None:
         _check({"vector_size": vector_size, "window": window, "epochs": epochs, "batch_words": batch_words}, 1)
         _check({"seed": seed, "negative": negative}, 0)
+        if seed >= 2**32:
+            raise ValueError(f"seed must be below 2^32, got {seed}")
         _check_choices({"sg": sg, "hs": hs, "cbow_mean": cbow_mean}, alpha, min_alpha)
         if not hs and not negative:
             raise ValueError("hs or negative must be on, got 0 and 0")
