@@ -82,6 +82,16 @@ def test_svd_is_that_of_numpy(rows: int, columns: int, seed: int) -> None:
     np.testing.assert_allclose(vectors @ contexts.T, matrix, atol=1e-7)
 
 
+def test_huge_powers_and_weights_do_not_overflow() -> None:
+    rarer = 1e5 * np.log(401 / 5)  # by which the second context outweighs the first
+    found = pmi(np.array([[4.0, 1], [1, 400]]), cds=1e5, positive=False).toarray()
+    np.testing.assert_allclose(found, np.log([[4 / 5, 1 / 5], [1 / 401, 400 / 401]]) + [[rarer, 0], [rarer, 0]])
+    found = AliasTable.from_weights(np.array([1e308, 5e307, 1e308])).probabilities()
+    np.testing.assert_allclose(found, [0.4, 0.2, 0.4])
+    stored_zero = sparse.csr_matrix(([0.0, 1], ([0, 1], [1, 0])), (2, 2))
+    assert glove_loss(np.ones((2, 2, 2)), stored_zero, 1, 1) == 4.5
+
+
 def test_svd_of_low_rank_is_that_of_sklearn() -> None:
     matrix = sparse.random(300, 200, 0.05, random_state=0, format="csr")
     left, values, _ = truncated_svd(matrix, 10, iterations=12)
@@ -93,7 +103,8 @@ def test_svd_of_low_rank_is_that_of_sklearn() -> None:
 
 def test_ppmi_puts_words_of_a_kind_together() -> None:
     text = [["cat", "meows", "cat", "purrs"], ["dog", "barks", "dog", "growls"]] * 5
-    wv = PPMI(text, vector_size=2, window=1, min_count=1, cds=1.0).wv
+    # Four singular values are alike, so that fewer components would be any rotation of them.
+    wv = PPMI(text, vector_size=4, window=1, min_count=1, cds=1.0).wv
     assert wv.similarity("meows", "purrs") > 0.99
     assert abs(wv.similarity("meows", "barks")) < 0.01
 
@@ -165,18 +176,26 @@ def test_glove_falls_and_its_compiled_loop_is_the_plain_one() -> None:
         (lambda: pmi(np.zeros((2, 2))), "with one above 0"),
         (lambda: pmi(np.array([[1.0, -1.0]])), "not negative"),
         (lambda: pmi(np.array([[1.0, np.nan]])), "finite"),
+        (lambda: pmi(np.full((2, 2), 1e308)), "finite"),
         (lambda: pmi(np.eye(2), cds=0), "cds must be a number above 0"),
         (lambda: truncated_svd(np.eye(3), 4), "size must be at most 3"),
+        (lambda: truncated_svd(np.ones(3), 1), "two axes"),
+        (lambda: truncated_svd(sparse.csr_matrix([[np.nan]]), 1), "matrix_AB must be finite"),
         (lambda: svd_vectors(np.eye(3), 1, power=2), "power must be a number from 0 to 1"),
         (lambda: count_pairs([["a"]], build_vocabulary([["a"]], 1), 0), "window must be an integer"),
         (lambda: count_pairs([["a"]], build_vocabulary([["a"]], 1), 1, "square"), "weighting must be one of"),
         (lambda: GloVe([["a"], ["b"]], min_count=1), "two known words in one window"),
         (lambda: GloVe([["a", "b"]], min_count=1, rate=0), "rate must be a number above 0"),
         (lambda: weighting(np.ones(1), x_max=0), "x_max must be a number above 0"),
+        (lambda: weighting(np.array([np.nan])), "counts must not be negative or NaN"),
+        (lambda: GloVe([["a"], ["b"]], min_count=1, alpha=0), "alpha must be a number above 0"),
         (lambda: AliasTable.from_weights(np.array([0.0])), "one that is not 0"),
         (lambda: AliasTable.from_weights(np.array([1.0, np.inf])), "finite"),
         (lambda: optimal_scores(np.eye(2), np.array([0.5, 0.6]), 1), "sum to 1"),
         (lambda: optimal_scores(np.eye(2), np.array([1.0]), 1), "counts_VC must be"),
+        (lambda: optimal_scores(np.empty((0, 1)), np.array([1.0]), 1), "counts_VC must be"),
+        (lambda: noise_table(np.array([2, 1]), 1e4), "a sum above 0 and finite"),
+        (lambda: noise_table(np.array([2]), -1e4), "a sum above 0 and finite"),
     ],
 )
 def test_bad_input_is_refused(call, message: str) -> None:  # type: ignore[no-untyped-def]

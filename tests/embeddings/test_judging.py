@@ -49,6 +49,15 @@ def test_words_are_left_out_and_vectors_are_not() -> None:
     assert wv.vector_size == 2
 
 
+def test_any_iterable_will_do() -> None:
+    wv = keyed([[1, 0], [0.9, 0.1], [0, 1], [0.1, 1]])
+    assert wv.most_similar(iter(["a"])) == wv.most_similar("a")
+    assert wv.doesnt_match(iter("abc")) == "c"
+    assert kb.answer_analogies(wv, iter([Analogy("", *"abcd")])) == ["d"]
+    pairs = [WordPair("a", "b", 9), WordPair("a", "c", 5)]
+    assert kb.word_pair_agreement(wv, iter(pairs)) == kb.word_pair_agreement(wv, pairs)
+
+
 def test_bad_queries_are_refused() -> None:
     wv = keyed(np.eye(2))
     with pytest.raises(KeyError, match="'z' not present"):
@@ -60,16 +69,25 @@ def test_bad_queries_are_refused() -> None:
             call("a", topn=0)
         with pytest.raises(ValueError, match=r"shape \(2,\)"):
             call(np.ones(3))
+        for odd in (np.nan, np.inf, 1e300):
+            with pytest.raises(ValueError, match="finite as float32"):
+                call(np.array([odd, 1]))
     with pytest.raises(ValueError, match="must hold at least one"):
         wv.doesnt_match([])
-    with pytest.raises(ValueError, match="finite"):
-        keyed([[np.nan]])
+    for one in (np.nan, 1e300):
+        with pytest.raises(ValueError, match="finite as float32"):
+            KeyedVectors(wv.vocabulary, np.full((2, 2), one))
+    with pytest.raises(TypeError, match="real numbers, got complex"):
+        KeyedVectors(wv.vocabulary, np.full((2, 2), 1j))
     with pytest.raises(ValueError, match=r"shape \(2, D\)"):
         KeyedVectors(wv.vocabulary, np.ones((3, 2)))
     with pytest.raises(ValueError, match="words must differ"):
         Vocabulary(("a", "a"), np.ones(2))
     with pytest.raises(ValueError, match="at least one"):
         Vocabulary((), np.ones(0))
+    for count in (0, 1.5, np.nan, np.inf):
+        with pytest.raises(ValueError, match="each count an integer above 0"):
+            Vocabulary(("a",), np.array([count]))
 
 
 @settings(max_examples=25, deadline=None)
@@ -94,6 +112,10 @@ def test_agreement_says_what_it_covers() -> None:
     assert difference.rho.estimate == 2.0
     with pytest.raises(ValueError, match="at least two"):
         kb.word_pair_agreement(wv, pairs[3:])
+    with pytest.raises(ValueError, match="finite score"):
+        kb.word_pair_agreement(wv, [*pairs, WordPair("a", "b", np.nan)])
+    nothing = kb.word_pair_agreement(keyed(np.ones((4, 2))), pairs).rho
+    assert np.isnan([nothing.estimate, nothing.low, nothing.high]).all()
 
 
 def test_analogies_by_the_search_itself() -> None:
@@ -108,6 +130,7 @@ def test_analogies_by_the_search_itself() -> None:
         vectors = [[wv.get_vector(word, norm=True) for word in (q.first, q.second, q.third)] for q in asked]
         assert free == [search([b, c], [a], topn=1)[0][0] for a, b, c in vectors]
     assert kb.answer_analogies(wv, [Analogy("", *"abcd")], restrict_vocab=3) == [None]
+    assert kb.answer_analogies(wv, [Analogy("", *"abca")], restrict_vocab=3) == [None]  # no word is left
     with pytest.raises(ValueError, match="rule must be add or mul"):
         kb.answer_analogies(wv, asked, rule="div")
 

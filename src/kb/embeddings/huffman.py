@@ -93,9 +93,13 @@ def tree_probabilities(code: HuffmanCode, hidden_D: np.ndarray, output_VD: np.nd
     Raises:
         ValueError: fewer rows than the tree has inner nodes, or other components than the hidden vector's.
     """
-    if np.ndim(output_VD) != 2 or np.shape(hidden_D) != np.shape(output_VD)[1:] or len(output_VD) < len(code.start_V1) - 2:
+    if (
+        np.ndim(output_VD) != 2
+        or np.shape(hidden_D) != np.shape(output_VD)[1:]
+        or len(output_VD) < len(code.start_V1) - 2
+    ):
         raise ValueError(
-            f"output_VD must have a row for each of {len(code.start_V1) - 2} inner nodes and the components of hidden_D, "
+            f"output_VD must have a row for each of {len(code.start_V1) - 2} inner nodes, as long as hidden_D; "
             f"got {np.shape(output_VD)} and {np.shape(hidden_D)}"
         )
     score_V = np.asarray(output_VD, np.float64) @ np.asarray(hidden_D, np.float64)

@@ -112,7 +112,7 @@ def answer_analogies(
     exclude: bool = True,
     restrict_vocab: int = 30_000,
 ) -> list[str | None]:
-    """The word that each question is answered with, None where one of its four words is unknown.
+    """The word that each question is answered with, None where one of its four words is unknown or no word is left.
 
     Args:
         wv: The vectors.
@@ -143,6 +143,6 @@ def answer_analogies(
             scores = near * along / (away + MUL_EPSILON)
         if exclude:
             np.put_along_axis(scores, asked, -np.inf, axis=1)
-        for place, best in zip(block, scores.argmax(axis=1).tolist(), strict=True):
-            answers[place] = wv.vocabulary.words[best]
+        for place, best, score in zip(block, scores.argmax(axis=1).tolist(), scores.max(axis=1), strict=True):
+            answers[place] = wv.vocabulary.words[best] if score > -np.inf else None
     return answers

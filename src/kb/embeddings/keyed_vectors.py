@@ -101,7 +101,7 @@ class KeyedVectors:
 
         Raises:
             KeyError: a word is not in the vocabulary.
-            ValueError: there is nothing positive or negative, a vector of another size or not finite, or a count is none.
+            ValueError: there is nothing to go by, a vector of another size or not finite, or a count is none.
         """
         plus, minus, left_out = self._asked(positive, negative)
         if not len(plus) + len(minus):

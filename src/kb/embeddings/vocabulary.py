@@ -40,7 +40,9 @@ class Vocabulary:
     def __post_init__(self) -> None:
         given_V = np.asarray(self.counts_V)
         # Whole numbers and at least 1, which NaN is not; floats that are whole are taken as they come.
-        whole = given_V.dtype.kind in "fiu" and ((given_V >= 1) & (given_V < 2**63) & (given_V % 1 == 0)).all()
+        whole = (
+            given_V.dtype.kind in "fiu" and ((given_V >= 1) & (given_V < 2**63) & (np.floor(given_V) == given_V)).all()
+        )
         if not len(self.words) or given_V.shape != (len(self.words),) or not whole:
             raise ValueError(
                 f"words and counts_V must be equally many, at least one, each count an integer above 0; got "
