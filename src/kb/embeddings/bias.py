@@ -37,8 +37,8 @@ def associations(wv: KeyedVectors, words: Sequence[str], first: Sequence[str], s
     for name, one in {"words": words, "first": first, "second": second}.items():
         if not len(one):
             raise ValueError(f"{name} must hold at least one word")
-    unit, one, other = (np.stack([wv.get_vector(w, norm=True) for w in group]) for group in (words, first, second))
-    return (unit @ one.T).mean(1) - (unit @ other.T).mean(1)
+    unit, near, far = (np.stack([wv.get_vector(w, norm=True) for w in group]) for group in (words, first, second))
+    return (unit @ near.T).mean(1) - (unit @ far.T).mean(1)
 
 
 def weat(

@@ -145,13 +145,14 @@ class GloVe:
             raise ValueError("sentences must have two known words in one window somewhere")
         generator = np.random.default_rng(seed)
         state = GloveState.start(len(vocabulary), vector_size, generator)
-        columns = (cells.row.astype(np.int64), cells.col.astype(np.int64), np.log(cells.data))
-        columns = (*columns, weighting(cells.data, x_max, alpha))
+        rows, weights = (cells.row.astype(np.int64), cells.col.astype(np.int64)), weighting(cells.data, x_max, alpha)
+        columns = (*rows, np.log(cells.data), weights)
         train = train_cells if reference or not is_installed("numba") else _compiled()
         self.losses = []
         for _ in range(epochs):
             order = generator.permutation(cells.nnz)
-            self.losses.append(train(*(column[order] for column in columns), state, rate) / cells.nnz)
+            words, contexts, logs, shares = (column[order] for column in columns)
+            self.losses.append(train(words, contexts, logs, shares, state, rate) / cells.nnz)
         self.parameters_2VP = state.parameters_2VP
         self.wv = KeyedVectors(vocabulary, self.parameters_2VP[:, :, :-1].sum(axis=0))
 

@@ -3,13 +3,15 @@
 # What a compiled function's arguments are, numba says and not Python.
 # mypy: disallow-untyped-defs=False, check-untyped-defs=False
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from kb.embeddings.vocabulary import GUIDE_SHIFT, NOISE_DOMAIN
 
 # As in kb.nn.compiled, which needs torch: sums may be reordered, but NaN and infinity keep their meaning.
-FLAGS = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy", "cache": True, "nogil": True}
+FLAGS: Any = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy", "cache": True, "nogil": True}
 _MULTIPLIER, _INCREMENT, _MASK = np.uint64(25214903917), np.uint64(11), np.uint64(2**48 - 1)
 _SHIFT, _ZERO, _ONE = np.uint64(16), np.float32(0), np.float32(1)
 _DOMAIN = np.uint64(NOISE_DOMAIN)  # a constant, by which dividing is cheap
@@ -48,7 +50,7 @@ def _train(job, how, rows, tree, noise, table, arrays, alpha, state):
     sg, window, _, mean, subwords, _ = how
     row_start_V1, row_list = rows
     D = arrays[0].shape[1]
-    hidden_D, error_D = np.empty(D, np.float32), np.empty(D, np.float32)
+    buffers = np.empty(D, np.float32), np.empty(D, np.float32)
     taken = np.empty(64, np.int64)
     begin = 0
     for s in range(len(ends_S)):
@@ -73,27 +75,13 @@ def _train(job, how, rows, tree, noise, table, arrays, alpha, state):
                 if sg:
                     into = _ONE / np.float32(max(1, count - 1)) if subwords else _ONE
                     state = _step(
-                        taken[:count],
-                        into,
-                        _ONE,
-                        target,
-                        how,
-                        tree,
-                        noise,
-                        table,
-                        arrays,
-                        alpha,
-                        state,
-                        hidden_D,
-                        error_D,
+                        taken[:count], into, _ONE, target, how, tree, noise, table, arrays, alpha, state, buffers
                     )
             if not sg:
                 share = _ONE / np.float32(max(1, count))
                 into, back = (share, _ONE) if mean else (_ONE, share)
                 target = words_N[middle]
-                state = _step(
-                    taken[:count], into, back, target, how, tree, noise, table, arrays, alpha, state, hidden_D, error_D
-                )
+                state = _step(taken[:count], into, back, target, how, tree, noise, table, arrays, alpha, state, buffers)
         begin = end
     return state
 
@@ -145,8 +133,9 @@ def _find(number, noise):
 
 
 @njit(inline="always", **FLAGS)
-def _step(taken, into, back, target, how, tree, noise, table, arrays, alpha, state, hidden_D, error_D):
+def _step(taken, into, back, target, how, tree, noise, table, arrays, alpha, state, buffers):
     input_RD, words_VD, nodes_VD = arrays
+    hidden_D, error_D = buffers
     bits, nodes, start_V1 = tree
     negative, hs = how[2], how[5]
     if hs:
