@@ -44,6 +44,9 @@ def test_chances_by_hand_and_by_drawing() -> None:
     ):
         with pytest.raises(ValueError, match="improper"):
             bad()
+    near = Beta(0.001, 0.001).updated(0, 10)  # half of it lies below the smallest float
+    with pytest.raises(ValueError, match="quantiles"):
+        ab.chance_b_beats_a(near, near)
 
 
 def test_expected_loss_is_the_integral_of_what_is_lost() -> None:
@@ -101,6 +104,17 @@ def test_stopping_by_lattice_by_listing_and_by_drawing(rule: str, chance: float)
     assert heads[stopped == len(LOOKS)].max(initial=0) <= LOOKS[-1]
 
 
+def test_simulated_heads_are_those_of_the_look() -> None:
+    looks = [4, 10]
+    stop_high = [np.arange(5) >= 3, np.zeros(11, bool)]  # one side only, so that heads and tails differ
+    stopped, heads = peeking.simulated(looks, stop_high, np.full(20_000, 0.7), seed=0)
+    assert set(heads[stopped == 0]) == {3, 4}
+    early = stats.binom.pmf(np.arange(5), 4, 0.7) * ~stop_high[0]
+    never = np.convolve(early / early.sum(), stats.binom.pmf(np.arange(7), 6, 0.7))
+    found = heads[stopped == 2]
+    assert found.mean() == pytest.approx(never @ np.arange(11), abs=0.06)
+
+
 def test_five_looks_as_published() -> None:
     # Armitage, McPherson and Rowe 1969, table 2: normal increments, 0.083, 0.107, 0.126, 0.142 for 2 to 5 looks.
     for looks, published in ((1, 0.05), (2, 0.083), (5, 0.142), (10, 0.193)):
@@ -154,6 +168,7 @@ def test_a_posterior_rule_by_hand() -> None:
         (lambda: peeking.spending([3], lambda _: 0.1, 1.0), "chance"),
         (lambda: peeking.ever_stopped([3], [np.zeros(3, dtype=bool)], 0.5), "region"),
         (lambda: peeking.ever_stopped_loop([3], [], 0.5), "region"),
+        (lambda: peeking.ever_stopped([2], [np.array([1, 0, 1])], 0.5), "True and False"),
         (lambda: peeking.obrien_fleming(0.0), "level"),
     ],
 )

@@ -36,6 +36,7 @@ def test_odds_and_bounds() -> None:
     assert hypotheses.posterior_of_null(3.0) == 0.75
     assert hypotheses.posterior_of_null(3.0, 0.25) == pytest.approx(0.5)
     assert hypotheses.posterior_of_null(0.0) == 0
+    assert hypotheses.posterior_of_null(1e308, 0.999) == 1
     assert hypotheses.least_factor(0.05) == pytest.approx(0.4072, abs=1e-4)
     assert hypotheses.least_factor(0.5) == 1
     assert hypotheses.predictive_value(0.01, 0.9, 0.09) == pytest.approx(9 / (9 + 89.1))
@@ -102,6 +103,8 @@ def test_policies_by_hand() -> None:
     draws = np.random.default_rng(7).beta([[3.0, 2.0]] * 50, [[3.0, 2.0]] * 50)
     found = bandits.thompson(np.array([[4.0, 2.0]] * 50), np.array([[2.0, 1.0]] * 50), np.random.default_rng(7))
     assert found.tolist() == draws.argmax(axis=1).tolist()
+    sure = np.array([[200.0, 200.0]] * 50), np.array([[150.0, 50.0]] * 50)
+    assert not bandits.thompson(*sure, np.random.default_rng(7)).any()  # what pays is taken, not what fails
 
 
 def test_regret() -> None:
@@ -119,6 +122,7 @@ def test_regret() -> None:
         (lambda: hypotheses.normal_factor(math.nan, 1, 1.0), "z must"),
         (lambda: hypotheses.normal_factor(1.0, 0, 1.0), "total"),
         (lambda: hypotheses.normal_factor(1.0, 1, 0.0), "width"),
+        (lambda: hypotheses.normal_factor(1.0, 10**300, 1e10), "finite"),
         (lambda: hypotheses.posterior_of_null(-1.0), "factor"),
         (lambda: hypotheses.posterior_of_null(1.0, 1.0), "prior"),
         (lambda: hypotheses.least_factor(0.0), "p_value"),

@@ -64,6 +64,9 @@ def test_modes_and_edges() -> None:
     assert (Beta(1, 1).hpd(0.9).low, Beta(1, 1).hpd(0.9).high) == pytest.approx((0.05, 0.95))
     assert Beta(1, 5).hpd().low == 0
     assert Beta(5, 1).hpd().high == 1
+    # Densities that are infinite at one end: the interval starts there.
+    assert (Beta(0.5, 1).hpd().low, Beta(0.5, 1).hpd().high) == pytest.approx((0, 0.95**2))
+    assert (Beta(1, 0.5).hpd().low, Beta(1, 0.5).hpd().high) == pytest.approx((1 - 0.95**2, 1))
     assert Beta(2, 3).log_density([-0.1, 1.1]).tolist() == [-math.inf, -math.inf]
     assert Beta(1e9, 1e9).equal_tailed().low == pytest.approx(0.5 - 1.96 / math.sqrt(8e9), abs=1e-8)
 

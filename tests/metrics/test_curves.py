@@ -135,3 +135,13 @@ def test_the_hull_lies_on_and_above_the_curve(case: Any) -> None:
     for price in (0.1, 1.0, 7.0):  # the best point for any price of a false alarm is on the hull
         assert (tpr - price * fpr)[kept].max() == pytest.approx((tpr - price * fpr).max())
     assert metrics.auc(fpr[kept], tpr[kept]) >= metrics.auc(fpr, tpr) - 1e-12
+
+
+def test_the_hull_by_hand_and_what_it_refuses() -> None:
+    # (0.5, 0.75) lies on the line from (0.25, 0.5) to (0.75, 1), (0.5, 0.5) below it: neither is a corner.
+    fpr, tpr = [0, 0.25, 0.5, 0.5, 0.75, 1], [0, 0.5, 0.5, 0.75, 1, 1]
+    assert metrics.roc_hull(fpr, tpr).tolist() == [0, 1, 4, 5]
+    assert metrics.roc_hull([0, 0.25, 0.5, 0.75, 1], [0, 0.75, 0.8, 1, 1]).tolist() == [0, 1, 3, 4]
+    for bad in (([0, 0.5, 1], [0, 1]), ([1, 0.5, 0], [1, 0.8, 0]), ([0, np.nan, 1], [0, 0.5, 1]), ([], [])):
+        with pytest.raises(ValueError, match=r"fpr|tpr"):
+            metrics.roc_hull(*bad)

@@ -98,7 +98,7 @@ def test_what_a_stream_refuses() -> None:
     assert not levels.negatives.any()
     with pytest.raises(ValueError, match="same bins"):
         _ = stream + StreamingAuc(edges=[0.4])
-    for wrong in ({}, {"edges": [1], "levels": [1]}, {"edges": [1, 1]}):
+    for wrong in ({}, {"edges": [1], "levels": [1]}, {"edges": [1, 1]}, {"edges": np.array([200, 100], np.uint8)}):
         with pytest.raises(ValueError, match="edges"):
             StreamingAuc(**wrong)
     # A score on an edge belongs to the bin above it.

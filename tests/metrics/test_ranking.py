@@ -87,6 +87,7 @@ def test_scikit_learn_s_gains(case: Any, k: int | None, distinct: bool) -> None:
         for name, more in (("ndcg_score", {}), ("dcg_score", {"log_base": 3.0})):
             ours, other = (getattr(m, name)(gain, score, k=k, **options, **more) for m in (metrics, theirs))
             assert ours == pytest.approx(other, rel=1e-13, abs=1e-15)
+    assert metrics.dcg_score([[1, 2, 4]], [[1, 1, 0]], k=1, ignore_ties=True) == 2  # the last of equals, as theirs
     assert metrics.dcg_score(-gain, score, k=k) == pytest.approx(theirs.dcg_score(-gain, score, k=k), rel=1e-13)
 
 
@@ -124,6 +125,7 @@ def test_queries_without_a_relevant_item() -> None:
     assert [metrics.mean_over_queries(values, empty=way) for way in ("skip", "zero", "one")] == [1, 0.5, 1]
     assert np.isnan(metrics.mean_over_queries([np.nan]))
     assert metrics.ndcg_score([[0, 0], [1, 2]], [[1.0, 2.0], [1.0, 2.0]]) == 0.5
+    assert metrics.mean_over_queries([1.0, np.inf], empty="zero") == np.inf
     for wrong in (([], "skip"), ([1.0], "half")):
         with pytest.raises(ValueError, match="empty skip"):
             metrics.mean_over_queries(wrong[0], empty=wrong[1])
@@ -167,10 +169,19 @@ def test_bad_tables_are_refused(arguments: Any, options: Any, message: str) -> N
         metrics.ndcg_at_k(*arguments, **options)
 
 
+def test_integers_that_no_float_can_tell_apart_are_ranked() -> None:
+    score = np.array([[2**53, 2**53 + 1, -(2**62)]])
+    assert metrics.recall_at_k([[0, 1, 0]], score, 1)[0] == 1
+    assert metrics.ndcg_at_k([[0, 1, 0]], score, 1)[0] == metrics.ndcg_score([[0, 1, 0]], score, k=1) == 1
+    assert metrics.recall_at_k([[1, 0]], np.array([[2**64 - 1, 0]], np.uint64), 1)[0] == 1
+
+
 def test_bad_choices_are_refused() -> None:
     gain, score = [[1, 0]], [[1.0, 2.0]]
     for call in (
         lambda: metrics.recall_at_k(gain, score, 1, out_of="found"),
+        lambda: metrics.recall_at_k(gain, score, None),
+        lambda: metrics.precision_at_k(gain, score, None),
         lambda: metrics.average_precision(gain, score, 1, out_of="all"),
         lambda: metrics.ndcg_at_k(gain, score, gain="log"),
         lambda: metrics.ndcg_at_k([[2000, 0]], score, gain="exponential"),

@@ -94,6 +94,13 @@ def test_small_recommenders_by_hand() -> None:
     )
     assert np.abs(ratings - stars)[seen].max() < np.abs(recommenders.bias_ratings(stars) - stars)[seen].max()
     assert clicks[seen].mean() > clicks[~seen].mean()
+    # What the two weigh: ratings only where there is one, what was seen 11 and all else 1.
+    options = {"factors": 2, "seed": 0}
+    rest = (stars - recommenders.bias_ratings(stars)) * seen
+    a, b = recommenders.alternate(rest, seen * 1.0, penalty=0.1, rounds=10, **options)
+    np.testing.assert_allclose(ratings, recommenders.bias_ratings(stars) + a @ b.T)
+    a, b = recommenders.alternate(seen * 1.0, np.where(seen, 11.0, 1.0), penalty=50.0, rounds=8, **options)
+    np.testing.assert_allclose(clicks, a @ b.T)
     for call in (lambda: recommenders.item_knn(seen, 0), lambda: recommenders.bias_ratings(stars * 0)):
         with pytest.raises(ValueError, match="must"):
             call()
@@ -155,9 +162,11 @@ def test_tensors_refuse_and_do_not_lose_count() -> None:
     for wrong in ((y[:1], score), (y * 2, score), (y, score * torch.nan), (y, score, -score), (y[:0], score[:0])):
         with pytest.raises(ValueError, match=r"wanted|must"):
             tensors.roc_auc_score(*wrong)
-    for k, labels in ((0, y[None]), (1, y)):
-        with pytest.raises(ValueError, match=r"k must|wanted"):
+    for k, labels in ((0, y[None]), (1, y), (1, -y[None]), (1, y[None] * torch.nan)):
+        with pytest.raises(ValueError, match=r"k must|wanted|y_true"):
             tensors.recall_at_k(labels, score[None], k)
+    with pytest.raises(ValueError, match="sample_weight"):
+        tensors.roc_auc_score(y, score, score * torch.nan)
     assert torch.isnan(tensors.roc_auc_score(y * 0, score))
     # float32 stops counting at 2^24: one negative above a crowd below is one pair in 20 million.
     weight = torch.tensor([20_000_000.0, 1.0, 1.0])

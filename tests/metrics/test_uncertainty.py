@@ -100,6 +100,17 @@ def test_the_paired_test_sees_what_two_intervals_hide() -> None:
     assert two.high > one.low
     same = metrics.delong_test(y, score, 2 * score + 1)
     assert (same.p_value, same.difference.estimate, same.difference.high) == (1, 0, 0)
+    _, covariance = metrics.delong_covariance(y, better, score)
+    wanted = covariance[0, 1] / math.sqrt(covariance[0, 0] * covariance[1, 1])
+    assert found.correlation == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("other", [[1, 1, 1, 1], [4, 3, 2, 1]])
+def test_four_rows_without_spread_are_no_proof(other: list[int]) -> None:
+    with pytest.warns(metrics.UndefinedMetricWarning, match="no error"):
+        found = metrics.delong_test([0, 0, 1, 1], [1, 2, 3, 4], other)
+    assert found.difference.estimate in (0.5, 1)
+    assert np.isnan([found.p_value, found.difference.low, found.difference.high]).all()
 
 
 def test_under_no_difference_p_is_uniform() -> None:

@@ -56,7 +56,8 @@ def chance_b_beats_a(a: Beta, b: Beta) -> float:
     The sum over the smallest integer parameter, where there is one of at most a million; the integral otherwise.
 
     Raises:
-        ValueError: one of them is improper.
+        ValueError: one of them is improper, or so close to it (parameters far below 0.01, none an integer) that floats
+            cannot tell its quantiles from 0 or 1.
     """
     a.require_proper()
     b.require_proper()
@@ -69,7 +70,10 @@ def chance_b_beats_a(a: Beta, b: Beta) -> float:
     ]
     whole = [way for way in ways if float(way[0]).is_integer() and way[0] <= MOST_TERMS]
     if not whole:
-        return chance_b_beats_a_quadrature(a, b)
+        found, other = chance_b_beats_a_quadrature(a, b), chance_b_beats_a_quadrature(b, a)
+        if abs(found + other - 1) > 1e-6:
+            raise ValueError(f"a and b must have their quantiles apart from 0 and 1 in floats, got {a} and {b}")
+        return found
     _, low, high, reversed_order = min(whole, key=lambda way: way[0])
     found = _sum(low, high)
     return 1 - found if reversed_order else found

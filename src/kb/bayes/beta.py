@@ -121,7 +121,7 @@ class Beta:
             )
         if self.a == 1 and self.b == 1:
             return self.equal_tailed(confidence)
-        if self.a <= 1:
+        if self.a <= 1 <= self.b:  # the density falls all the way
             return Interval(self.mean, 0.0, float(self.quantile(confidence)))
         if self.b <= 1:
             return Interval(self.mean, float(self.quantile(1 - confidence)), 1.0)

@@ -57,6 +57,8 @@ def metropolis(
 def rhat(draws_CT: np.ndarray) -> float:
     """Rank-normalised split R-hat, the larger of bulk and tail: 1 if halves of chains agree, wanted below 1.01.
 
+    NaN where all draws are one number, which is what a sampler gives that is stuck.
+
     Raises:
         ValueError: fewer than ten draws a chain, or a draw that is not finite.
     """
@@ -66,7 +68,7 @@ def rhat(draws_CT: np.ndarray) -> float:
 
 
 def effective_size(draws_CT: np.ndarray) -> float:
-    """Independent draws that would tell the mean as well (bulk, on ranks); errors as of :func:`rhat`.
+    """Independent draws that would tell the mean as well (bulk, on ranks); NaN and errors as of :func:`rhat`.
 
     Autocorrelations of all chains together are summed in pairs while the pairs are positive, and made to fall; the
     even one of the first pair left out still counts once, as in Stan.
@@ -95,7 +97,7 @@ def _effective_size(draws_CT: np.ndarray) -> float:
     between = float(draws_CT.mean(axis=1).var(ddof=1)) if C > 1 else 0.0
     total = within * (T - 1) / T + between
     if total == 0:
-        return float(C * T)
+        return float("nan")
     rho_T = 1 - (within - covariance_CT.mean(axis=0)) / total
     rho_T[0] = 1.0
     last = (T - 4 + T % 2) // 2  # the pair that Stan's loop ends at
@@ -110,7 +112,7 @@ def _ratio(draws_CT: np.ndarray) -> float:
     within = float(draws_CT.var(axis=1, ddof=1).mean())
     between = float(draws_CT.mean(axis=1).var(ddof=1))
     if within == 0:
-        return 1.0 if between == 0 else float("inf")
+        return float("nan") if between == 0 else float("inf")
     return float(np.sqrt((T - 1) / T + between / within))
 
 

@@ -21,13 +21,15 @@ def normal_factor(z: float, total: int, width: float) -> float:
         width: Standard deviation of the prior, in standard deviations of one observation.
 
     Raises:
-        ValueError: a number is not finite, no observation, or no width.
+        ValueError: a number is not finite, no observation, no width, or the two too large together.
     """
     if not is_number(z):
         raise ValueError(f"z must be a finite number, got {z!r}")
     require_count("total", total)
     require_positive("width", width)
     spread = total * width**2
+    if not is_number(spread):
+        raise ValueError(f"total times width squared must be finite, got {total} and {width}")
     return math.exp(0.5 * math.log1p(spread) - 0.5 * z * z * spread / (1 + spread))
 
 
@@ -40,8 +42,7 @@ def posterior_of_null(factor: float, prior: float = 0.5) -> float:
     if not is_number(factor) or factor < 0:
         raise ValueError(f"factor must be a number of at least 0, got {factor!r}")
     require_share("prior", prior)
-    odds = factor * prior / (1 - prior)
-    return odds / (1 + odds)
+    return factor * prior / (factor * prior + (1 - prior))
 
 
 def least_factor(p_value: float) -> float:

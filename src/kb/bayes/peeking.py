@@ -182,3 +182,5 @@ def _require_fit(looks: Sequence[int], region: Region) -> None:
     wanted, came = [n + 1 for n in looks], [len(stop) for stop in region]
     if wanted != came:
         raise ValueError(f"region must have arrays of length {wanted}, got {came}")
+    if any(np.asarray(stop).dtype != np.bool_ for stop in region):  # 0 and 1 would be taken for places
+        raise ValueError("region must be of True and False")

@@ -74,7 +74,7 @@ class LaplacePosterior:
     @property
     def mode(self) -> float:
         """MAP: y moved towards 0 by noise**2 / scale, and 0 if that passes it."""
-        return math.copysign(max(0.0, abs(self.y) - self.noise**2 / self.scale), self.y)
+        return math.copysign(max(0.0, abs(self.y) - self.noise**2 / self.scale), self.y) + 0.0  # no -0.0
 
     @property
     def negative(self) -> float:

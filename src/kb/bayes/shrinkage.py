@@ -69,6 +69,7 @@ def hierarchy(successes_D: np.ndarray, totals_D: np.ndarray, *, grid: int = 120)
     """Posterior means, [D], of proportions that come from one Beta of unknown mean and strength, over a grid of both.
 
     The prior is flat in the mean and in (a + b)^(-1/2), which is of the size of the spread between groups, up to 1.
+    Proportions of the size of 1 / grid or smaller want a finer grid.
 
     Raises:
         ValueError: counts do not fit each other, fewer than two groups, or a grid of under ten points.

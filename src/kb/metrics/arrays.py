@@ -126,7 +126,16 @@ def table(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"y_true and y_score must have one shape [Q, I], got {gain_QI.shape} and {score_QI.shape}")
     if (gain_QI < 0).any():
         raise ValueError("y_true must be at least 0: gains or relevance")
-    return gain_QI, score_QI if score_QI.dtype.kind == "f" else score_QI.astype(np.float64)
+    return gain_QI, sortable(score_QI)
+
+
+def sortable(score_QI: np.ndarray) -> np.ndarray:
+    """Scores as floats in the same order: integers that float64 would merge become their ranks."""
+    if score_QI.dtype.kind == "f":
+        return score_QI
+    if score_QI.dtype.kind in "iu" and (score_QI.max() > 2**53 or score_QI.min() < -(2**53)):
+        score_QI = np.unique(score_QI, return_inverse=True)[1].reshape(score_QI.shape)
+    return score_QI.astype(np.float64)
 
 
 def share(name: str, value: float) -> float:

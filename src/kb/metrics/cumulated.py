@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kb.arguments import is_number, require_count
-from kb.metrics.arrays import numbers, weights_of
+from kb.metrics.arrays import numbers, sortable, weights_of
 from kb.metrics.ranking import Ties, rank_values
 
 
@@ -67,7 +67,7 @@ def _read(y_true: Any, y_score: Any, k: int | None) -> tuple[np.ndarray, np.ndar
         raise ValueError(f"y_true and y_score must have one shape [Q, I], got {gain_QI.shape} and {score_QI.shape}")
     if k is not None:
         require_count("k", k)
-    return gain_QI, score_QI if score_QI.dtype.kind == "f" else score_QI.astype(np.float64)
+    return gain_QI, sortable(score_QI)
 
 
 def _dcg(gain_QI: np.ndarray, score_QI: np.ndarray, k: int | None, base: float, ignore_ties: bool) -> np.ndarray:

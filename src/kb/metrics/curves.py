@@ -145,8 +145,14 @@ def binary_average_precision(positive_N: np.ndarray, score_N: np.ndarray, sample
 def roc_hull(fpr_T: np.ndarray, tpr_T: np.ndarray) -> np.ndarray:
     """Places of the points on the upper convex hull, rising: thresholds that some prices of errors make the best.
 
+    Raises:
+        ValueError: not two vectors of one length, empty, or a rate that falls or is NaN.
+
     Source: Provost and Fawcett 2001, Robust Classification for Imprecise Environments.
     """
+    fpr_T, tpr_T = numbers("fpr", fpr_T), numbers("tpr", tpr_T)
+    if len(fpr_T) != len(tpr_T) or (np.diff(fpr_T) < 0).any() or (np.diff(tpr_T) < 0).any():
+        raise ValueError(f"fpr and tpr must rise, as many each, got {len(fpr_T)} and {len(tpr_T)} of them")
     kept: list[int] = []
     for place in range(len(fpr_T)):
         while len(kept) > 1:

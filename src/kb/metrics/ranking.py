@@ -69,12 +69,14 @@ def recall_at_k(
     """
     if out_of not in ("relevant", "attainable"):
         raise ValueError(f"out_of must be 'relevant' or 'attainable', got {out_of!r}")
+    require_count("k", k)
     hit_Qk, relevant_Q = _hits(y_true, y_score, k, ties)
     return _divide(hit_Qk.sum(axis=1), relevant_Q if out_of == "relevant" else np.minimum(relevant_Q, k), relevant_Q)
 
 
 def precision_at_k(y_true: Any, y_score: Any, k: int, *, ties: Ties = "input") -> np.ndarray:
     """Relevant items in the first k, over k even where there are fewer items, [Q]; errors as of ranked_gains."""
+    require_count("k", k)
     hit_Qk, relevant_Q = _hits(y_true, y_score, k, ties)
     return _divide(hit_Qk.sum(axis=1), np.full(len(hit_Qk), float(k)), relevant_Q)
 
@@ -159,7 +161,7 @@ def mean_over_queries(values_Q: Any, *, empty: Literal["skip", "zero", "one"] = 
     if empty == "skip":
         value_Q = value_Q[~np.isnan(value_Q)]
         return float(value_Q.mean()) if value_Q.size else float("nan")
-    return float(np.nan_to_num(value_Q, nan=float(empty == "one")).mean())
+    return float(np.where(np.isnan(value_Q), float(empty == "one"), value_Q).mean())
 
 
 def _hits(y_true: Any, y_score: Any, k: int | None, ties: Ties) -> tuple[np.ndarray, np.ndarray]:

@@ -32,7 +32,7 @@ class StreamingAuc:
             raise ValueError("wanted edges or levels, and not both")
         name, given = ("levels", levels) if edges is None else ("edges", edges)
         self.bounds = numbers(name, given).copy()
-        if not (np.diff(self.bounds) > 0).all():
+        if not (self.bounds[1:] > self.bounds[:-1]).all():  # a difference of unsigned integers is never negative
             raise ValueError(f"{name} must rise")
         self.exact = edges is None
         self.positives, self.negatives = np.zeros((2, len(self.bounds) + (not self.exact)), np.int64)

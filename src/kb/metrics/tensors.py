@@ -1,8 +1,9 @@
 """AUC, recall and NDCG of tensors, on whatever device they are; numbers leave it only when you ask for them.
 
 Unusual: rows are counted in 64 bits. A running sum in float32 stops at 2^24, so that an AUC of 20 million rows summed
-that way is wrong without a word. Results are float64, except on devices that have none. None of these has a gradient:
-an order does not change with a small step. Import this module by name; :mod:`kb.metrics` itself needs no torch.
+that way is wrong without a word. The AUC is float64, except on devices that have none; recall is float32, and NDCG has
+the dtype of the gains, or float32. None has a gradient: an order does not change with a small step. Import this module
+by name; :mod:`kb.metrics` itself needs no torch.
 
 Sources: as of :mod:`kb.metrics.pairs` and :mod:`kb.metrics.ranking`. Shapes: N rows, Q queries, I items, k places.
 """
@@ -31,7 +32,7 @@ def roc_auc_score(y_true: Tensor, y_score: Tensor, sample_weight: Tensor | None 
         raise ValueError("y_true must be 0 and 1, and y_score finite")
     real = torch.float32 if y_score.device.type == "mps" else torch.float64
     weight_N = torch.ones_like(y_true, dtype=torch.int64) if sample_weight is None else sample_weight.to(real)
-    if bool((weight_N < 0).any()):
+    if not bool((weight_N >= 0).all()):  # NaN is not either
         raise ValueError("sample_weight must be at least 0")
     sorted_N, order_N = y_score.detach().sort(stable=True)
     positive_N, weight_N = y_true[order_N] == 1, weight_N[order_N]
@@ -51,7 +52,7 @@ def recall_at_k(y_true: Tensor, y_score: Tensor, k: int) -> Tensor:
     """Relevant items (above 0) in the first k over all relevant ones, [Q]; NaN without one. Ties fall as topk has them.
 
     Raises:
-        ValueError: not [Q, I] each, k is none, or a score is NaN.
+        ValueError: not [Q, I] each, k is none, a gain is negative or NaN, or a score is NaN.
     """
     relevant_QI = (_gains(y_true, y_score, k) > 0).to(torch.float32)
     return _top(relevant_QI, y_score, k).sum(1) / relevant_QI.sum(1)
@@ -69,6 +70,8 @@ def _gains(y_true: Tensor, y_score: Tensor, k: int) -> Tensor:
     require_count("k", k)
     if y_true.ndim != 2 or y_true.shape != y_score.shape or bool(y_score.isnan().any()):
         raise ValueError(f"wanted [Q, I] twice and no NaN, got {tuple(y_true.shape)} and {tuple(y_score.shape)}")
+    if not bool((y_true >= 0).all()):
+        raise ValueError("y_true must be at least 0: gains or relevance")
     return y_true if y_true.is_floating_point() else y_true.to(torch.float32)
 
 

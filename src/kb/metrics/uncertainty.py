@@ -13,6 +13,7 @@ test (the logit scale). Shapes: N rows, P positive and M negative ones, K models
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
@@ -21,7 +22,7 @@ import numpy as np
 
 from kb.arguments import require_count
 from kb.intervals import Interval
-from kb.metrics.arrays import both_classes, numbers, positives, share
+from kb.metrics.arrays import UndefinedMetricWarning, both_classes, numbers, positives, share
 
 Scale = Literal["plain", "logit"]
 
@@ -84,7 +85,7 @@ def delong_interval(y_true: Any, y_score: Any, *, confidence: float = 0.95, scal
         return Interval(area, area - reach, area + reach)
     if not 0 < area < 1:
         positive_N = positives(y_true)
-        edge = ((1 - confidence) / 2) ** (1 / min(positive_N.sum(), (~positive_N).sum()))
+        edge = ((1 - confidence) / 2) ** (1 / min(int(positive_N.sum()), int((~positive_N).sum())))
         return Interval(area, edge, 1.0) if area else Interval(area, 0.0, 1 - edge)
     middle, reach = math.log(area / (1 - area)), reach / (area * (1 - area))
     return Interval(area, 1 / (1 + math.exp(reach - middle)), 1 / (1 + math.exp(-reach - middle)))
@@ -155,7 +156,9 @@ class PairedAuc:
         second: Area of the second.
         difference: First less second, with DeLong's interval.
         correlation: Of the two areas; NaN where one does not vary.
-        p_value: Two-sided, of no difference; 1 where the two put all pairs alike.
+        p_value: Two-sided, of no difference; 1 where the two put all pairs alike. Where they differ and neither's
+            components vary (each is perfect, constant or all wrong) the test has no error to go by: NaN, as are the
+            bounds of the difference, and a warning.
     """
 
     first: float
@@ -172,7 +175,11 @@ def delong_test(y_true: Any, first: Any, second: Any, *, confidence: float = 0.9
     difference = float(areas[0] - areas[1])
     error = math.sqrt(max(0.0, float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
     spreads = math.sqrt(float(covariance[0, 0] * covariance[1, 1]))
-    p_value = math.erfc(abs(difference) / error / math.sqrt(2)) if error else float(difference == 0)
+    p_value = math.erfc(abs(difference) / error / math.sqrt(2)) if error else 1.0
+    if difference and not error:
+        message = "the areas differ and neither varies, so the test has no error: p and bounds are NaN"
+        warnings.warn(message, UndefinedMetricWarning, stacklevel=2)
+        p_value = error = float("nan")
     return PairedAuc(
         float(areas[0]),
         float(areas[1]),
