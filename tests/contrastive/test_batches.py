@@ -34,6 +34,20 @@ def test_parts_with_dropout_give_the_gradient_of_the_whole(size: int) -> None:
     torch.testing.assert_close(gradients(model), wanted)
 
 
+def test_a_temperature_that_the_loss_learns_has_the_gradient_of_the_whole() -> None:
+    torch.manual_seed(0)
+    model, pairs = nn.Linear(4, 3), torch.randn(8, 2, 4)
+    scale = torch.tensor(5.0, requires_grad=True)
+
+    def scaled(pairs_N2D: Tensor) -> Tensor:
+        return info_nce(pairs_N2D[:, 0], pairs_N2D[:, 1], temperature=1 / scale)
+
+    (wanted,) = torch.autograd.grad(scaled(model(pairs)), scale)
+    cached_backward(model, pairs.split(4), scaled)
+    assert scale.grad is not None
+    torch.testing.assert_close(scale.grad, wanted)
+
+
 def test_the_mean_over_parts_is_another_loss() -> None:
     torch.manual_seed(0)
     model, pairs = nn.Linear(4, 3), torch.randn(8, 2, 4)

@@ -66,6 +66,8 @@ def test_what_is_refused() -> None:
     for measure in (kb.tolerance, map_at_r):
         with pytest.raises(ValueError, match="labels_N must hold two rows of one class"):
             measure(torch.ones(2, 2), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="x_ND must be finite, got NaN or an infinity"):
+        map_at_r(torch.full((2, 2), torch.nan), torch.tensor([0, 0]))
     with pytest.raises(ValueError, match="x_ND must be finite and have a row that is not zero"):
         kb.effective_rank(torch.zeros(2, 2))
     with pytest.raises(ValueError, match=r"y_MD must have rows of 2 numbers, got \(2, 3\)"):

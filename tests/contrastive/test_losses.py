@@ -214,6 +214,11 @@ REFUSED: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: kb.vicreg_loss(X[:1], X[:1]), ValueError, "a_ND must have at least two rows"),
     (lambda: kb.follow(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), momentum=1.5), ValueError, "momentum must be"),
     (lambda: kb.follow(torch.nn.Linear(1, 1), torch.nn.Linear(1, 2), momentum=0.5), ValueError, "same names and"),
+    (lambda: kb.n_pair_loss(X, X, length_weight=-1), ValueError, "length_weight must be a number of at least 0"),
+    (lambda: kb.sigmoid_loss(X, X, scale=-10.0), ValueError, "scale must be a number above 0"),
+    (lambda: kb.sigmoid_loss(X, X, scale=torch.ones(3)), ValueError, r"scale must .* got torch.float32 \(3,\)"),
+    (lambda: kb.sigmoid_loss(X, X, bias=math.nan), ValueError, "bias must be a number, got nan"),
+    (lambda: kb.vicreg_loss(X, X, weights=(1, -1, 1)), ValueError, "the weight of the variance must be a number of at"),
     *[
         (lambda wrong=wrong: kb.info_nce(X, X, temperature=wrong), ValueError, "temperature must be a number above 0")
         for wrong in (0, -1.0, math.nan, math.inf, "x", torch.ones(1), torch.tensor(1))

@@ -32,6 +32,15 @@ def test_by_hand() -> None:
     assert float(triplet_loss(d, hard, margin=None)) == pytest.approx(soft)
 
 
+def test_of_equal_distances_the_first_is_mined_and_what_lies_at_the_margin_is_not_within_it() -> None:
+    d, labels = torch.full((5, 5), 0.5).fill_diagonal_(0), torch.tensor([0, 0, 0, 1, 1])
+    assert mine(d, labels, "hard").tolist() == [[0, 1, 3], [1, 0, 3], [2, 0, 3], [3, 4, 0], [4, 3, 0]]
+    assert mine(d, labels, "semi-hard").tolist() == []  # none lies behind its positive
+    d[0, 3] = d[0, 4] = 0.75
+    assert mine(d, labels, "semi-hard", margin=0.25).tolist() == []
+    assert mine(d, labels, "semi-hard", margin=0.26).tolist() == [[0, 1, 3], [0, 1, 4], [0, 2, 3], [0, 2, 4]]
+
+
 @few
 @given(labelled(), st.sampled_from(["all", "hard", "semi-hard"]), st.sampled_from([0.2, 3.0]))
 def test_mining_is_its_loop(batch: tuple[Tensor, Tensor], kind: str, margin: float) -> None:

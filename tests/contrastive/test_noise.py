@@ -32,6 +32,13 @@ def test_nce_is_its_loop(data: int, noise: int, seed: int) -> None:
     )
 
 
+def test_many_draws_in_half_precision_overflow_nothing() -> None:
+    score = torch.zeros(200_000, dtype=torch.float16)  # their sum is more than float16 has
+    found = kb.nce_loss(score, score, score, score)
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx(2 * math.log(2))
+
+
 def test_negative_sampling_is_nce_with_uniform_noise_and_as_many_draws_as_words() -> None:
     data, noise = rows(1, 3, 0)[0], rows(1, 12, 1)[0]  # V = k = 4
     same = kb.nce_loss(data, torch.full((3,), -math.log(4)), noise, torch.full((12,), -math.log(4)))
@@ -97,6 +104,17 @@ def test_more_noise_comes_near_to_maximum_likelihood() -> None:
     assert told[2] == pytest.approx(2, rel=0.01)
 
 
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_normaliser_alone_does_not_vary_with_noise_like_the_data(k: int) -> None:
+    # Of a constant and equal densities NCE looks at nothing but the counts, which are as k says: it is always 0.
+    grid = torch.arange(-8, 8, 0.01, dtype=torch.float64)
+    density = log_normal(grid, 1.0)
+    told = kb.nce_covariance(torch.ones(len(grid), 1).double(), density, density, k=k, step=0.01)
+    assert float(told) == pytest.approx(0, abs=1e-9)
+    found = kb.fit_nce(torch.ones(3, 1), torch.ones(3 * k, 1), torch.zeros(3), torch.zeros(3 * k))
+    assert float(found) == pytest.approx(0, abs=1e-9)
+
+
 def test_fit_nce_has_no_slope_left() -> None:
     found, data, noise = fitted(50, 2, 0)
     found.requires_grad_()
@@ -159,5 +177,17 @@ def test_what_is_refused() -> None:
         kb.log_density_ratio(table, table, 1.0)
     with pytest.raises(ValueError, match="information must be a number of at least 0"):
         kb.correlation_for(-1.0, 2)
+    with pytest.raises(TypeError, match="noise_M must be a floating-point tensor of one axis"):
+        kb.nce_loss(one, one, two, [0.0, 0.0])  # type: ignore[arg-type]
+    for data, logs in ((table[:0], one[:0]), (table, two), (table[0], two)):
+        with pytest.raises(ValueError, match="data_NF must be draws by features, with a log-density for each draw"):
+            kb.fit_nce(data, table, logs, torch.zeros(3))
+    with pytest.raises(ValueError, match="noise_MF must be draws by features"):
+        kb.fit_nce(table, table[:, :1], torch.zeros(3), torch.zeros(3))
+    for settings in ({"k": 0, "step": 0.1}, {"k": math.nan, "step": 0.1}, {"k": 1, "step": 0}):
+        with pytest.raises(ValueError, match=r"(k|step) must be a number above 0"):
+            kb.nce_covariance(table, torch.zeros(3), torch.zeros(3), **settings)
+    with pytest.raises(ValueError, match=r"y_MD must have rows of 2 numbers, got \(3, 1\)"):  # it would broadcast
+        kb.log_density_ratio(table, table[:, :1], 0.5)
     with pytest.raises(ValueError, match="scores_KK must be square"):
         kb.info_nce_bound(torch.zeros(2, 3))

@@ -1,20 +1,22 @@
-"""Sentences, the encoder on a tiny random language model, SimCSE's losses, and the laboratory of digits."""
+"""Sentences, the encoder on a tiny random language model, and SimCSE's losses and exam."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from kb import datasets
-from kb.contrastive import cosines, digits_lab, info_nce, nt_xent, sentences
+from kb.contrastive import alignment, cosines, info_nce, mean_cosine, sentences, simcse, uniformity
 from kb.contrastive.sentence_encoder import SentenceEncoder, embed, pooled
-from kb.contrastive.simcse import SimCSEConfig, train_simcse, unsupervised_loss
+from kb.contrastive.simcse import Exam, SimCSEConfig, examine, supervised_loss, train_simcse, unsupervised_loss
 from kb.lm import DecoderLM, ModelConfig, NoCache
 from kb.training import initialize
 
 IDS = [[1, 2, 3], [4, 5], [6, 7, 8, 9], [3, 1]]
+PLACES = [(a, b) for a in range(1, 5) for b in range(6, 9)]
 
 
 @pytest.fixture
@@ -108,6 +110,37 @@ def test_training_lowers_the_loss_and_changes_the_upper_layers_alone(model: Deco
     assert train_simcse(again, examples, config)[-1].loss == steps[-1].loss
 
 
+def test_pairs_and_hard_negatives_are_what_info_nce_gets(model: DecoderLM) -> None:
+    encoder = SentenceEncoder(model, frozen=1).eval()
+    a, b, c = (encoder.states(ids) for ids in (IDS, IDS[::-1], [[5, 5], [6], [7, 8, 9], [1, 4]]))
+    rows = [embed(encoder, part) for part in (a, b, c)]
+    for count in (2, 3):
+        found = supervised_loss(encoder, [a, b, c][:count], temperature=0.2)
+        torch.testing.assert_close(found.detach(), info_nce(*rows[:count], temperature=0.2))
+
+
+def test_the_exam_is_what_it_says(model: DecoderLM) -> None:
+    encoder = SentenceEncoder(model, frozen=1)
+    first, second = (encoder.states([[a, b, (a + shift * b) % 16] for a, b in PLACES]) for shift in (0, 1))
+    x, y = embed(encoder, first), embed(encoder, second)
+    s = cosines(x, y)
+    hits = [sum(int(one.argmax(1)[i]) == i for i in range(len(x))) / len(x) for one in (s, s.T)]
+    assert hits[0] != hits[1]  # so that it matters who asks
+    likeness = cosines(x, x).numpy()[np.triu_indices(len(x), 1)]
+    found = examine(encoder, Exam(first, likeness**3, first, second))
+    wanted = (1.0, alignment(x, y), uniformity(x), mean_cosine(x), hits[0])
+    for (name, value), right in zip(found.items(), wanted, strict=True):
+        assert value == pytest.approx(float(right), abs=1e-6), name
+    assert examine(encoder, Exam(first, -likeness, first, second))["people"] == pytest.approx(-1)
+
+
+def test_batches_take_every_example_in_a_new_order() -> None:
+    drawn = simcse._batches([(torch.tensor(i),) for i in range(6)], SimCSEConfig(batch=2))
+    rounds = [[int(one) for _ in range(3) for (one,) in next(drawn)] for _ in range(2)]
+    assert sorted(rounds[0]) == sorted(rounds[1]) == list(range(6))
+    assert len({tuple(one) for one in (*rounds, range(6))}) == 3
+
+
 def test_what_simcse_refuses(model: DecoderLM) -> None:
     for settings in ({"frozen": 3}, {"trained": 0}, {"dropout": 1.0, "frozen": 0}, {"frozen": -1}):
         with pytest.raises(ValueError, match=next(iter(settings))):
@@ -125,30 +158,3 @@ def test_what_simcse_refuses(model: DecoderLM) -> None:
     for examples in ([(one,)], [(one,)] * 3 + [(one, one)], [(one,) * 4] * 4):
         with pytest.raises(ValueError, match="examples must be at least 4, all of 1, 2 or 3 texts"):
             train_simcse(encoder, examples, SimCSEConfig(batch=4))
-
-
-def test_views_move_and_keep_the_image() -> None:
-    (images, labels), (test, _) = digits_lab.digits()
-    assert (len(images), len(test), len(labels)) == (1297, 500, 1297)
-    seen = digits_lab.view(images[:200], torch.Generator().manual_seed(0), noise=0.0)
-    scale = seen.amax(1) / images[:200].amax(1)
-    assert scale.min() >= 0.75 - 1e-6
-    assert scale.max() <= 1.25 + 1e-6
-    moves = {tuple((one > 0).view(8, 8).any(1).nonzero()[[0, -1]].flatten().tolist()) for one in seen[:50]}
-    assert len(moves) > 1
-    assert torch.equal(seen, digits_lab.view(images[:200], torch.Generator().manual_seed(0), noise=0.0))
-
-
-def test_the_laboratory_trains_and_self_distillation_has_its_parts() -> None:
-    train, (test, labels) = digits_lab.digits()
-    network = digits_lab.network(seed=0)
-    before = digits_lab.map_at_r(digits_lab.embed_images(network, test), labels)
-    digits_lab.fit(network, train, lambda n, v: nt_xent(n(v[0]), n(v[1]), temperature=0.2), steps=30)
-    assert digits_lab.map_at_r(digits_lab.embed_images(network, test), labels) > before
-    assert network.training
-    slow = digits_lab.SelfDistillation(seed=0, momentum=0.5)
-    start = slow.target[0].weight.clone()
-    digits_lab.fit(slow, train, lambda n, v: n.loss(v), steps=11, after_step=slow.follow)
-    assert not torch.equal(slow.target[0].weight, start)
-    assert not torch.equal(slow.target[0].weight, slow.encoder[0].weight)
-    assert digits_lab.SelfDistillation(seed=0).target is not slow.target

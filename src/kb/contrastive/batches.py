@@ -25,6 +25,8 @@ def cached_backward(
 ) -> Tensor:
     """Add the gradient of a loss over all parts to the parameters, with the graph of one part at a time.
 
+    What the loss itself learns, as a temperature, gets its gradient too.
+
     Args:
         encode: From a part to its rows; the first axis is joined over parts, as [n, 2, D] for pairs.
         parts: In a sequence, as each is encoded twice.
@@ -46,8 +48,9 @@ def cached_backward(
     states.append((torch.get_rng_state(), get_device_states(*parts)))
     leaf = torch.cat(rows).requires_grad_()
     value = loss(leaf)
-    (gradient,) = torch.autograd.grad(value, leaf)
-    for number, piece in enumerate(gradient.split([len(one) for one in rows])):
+    value.backward()
+    assert leaf.grad is not None
+    for number, piece in enumerate(leaf.grad.split([len(one) for one in rows])):
         _set_random(*states[number])
         torch.autograd.backward(encode(parts[number]), piece)
     _set_random(*states[-1])

@@ -137,8 +137,10 @@ def map_at_r(x_ND: Tensor, labels_N: Tensor) -> float:
     Rows without another of their class are left out.
 
     Raises:
-        ValueError: shapes do not fit, or no two rows are of one class.
+        ValueError: shapes do not fit, something is not finite, or no two rows are of one class.
     """
+    if not torch.isfinite(x_ND).all():
+        raise ValueError("x_ND must be finite, got NaN or an infinity, which have no order")
     same_NN, _ = classes(labels_N, len(x_ND))
     wanted_N = same_NN.sum(1)
     if not wanted_N.any():

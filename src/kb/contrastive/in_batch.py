@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kb.contrastive.geometry import cosines, unit_rows
-from kb.contrastive.inputs import embeddings, pairs, require_positive
+from kb.contrastive.inputs import embeddings, pairs, require_number, require_positive
 
 
 def info_nce(
@@ -87,6 +87,7 @@ def n_pair_loss(anchor_ND: Tensor, positive_ND: Tensor, *, length_weight: float 
     ``length_weight`` is that of the mean squared length of all 2N rows, which are otherwise free to grow.
     """
     anchor, positive = pairs("anchor_ND", anchor_ND, "positive_ND", positive_ND)
+    require_number("length_weight", length_weight, least=0)
     with torch.autocast(anchor.device.type, enabled=False):
         products_NN = anchor @ positive.T
     loss = F.cross_entropy(products_NN, torch.arange(len(anchor), device=anchor.device))
@@ -106,6 +107,8 @@ def n_pair_loss_loop(anchor_ND: Tensor, positive_ND: Tensor) -> Tensor:
 def sigmoid_loss(a_ND: Tensor, b_ND: Tensor, *, scale: float | Tensor = 10.0, bias: float | Tensor = -10.0) -> Tensor:
     """SigLIP's: the sum over all pairs (i, j) of -log σ(±(scale · cosine + bias)), plus where i = j, over N."""
     a, b = pairs("a_ND", a_ND, "b_ND", b_ND)
+    require_positive("scale", scale)
+    require_number("bias", bias)
     sign_NN = 2 * torch.eye(len(a), device=a.device, dtype=a.dtype) - 1
     return -F.logsigmoid(sign_NN * (cosines(a, b) * scale + bias)).sum() / len(a)
 

@@ -46,8 +46,14 @@ def correlated_gaussians(
 
 
 def log_density_ratio(x_ND: Tensor, y_MD: Tensor, correlation: float) -> Tensor:
-    """The best critic, log p(y | x) - log p(y), of all x with all y, [N, M]."""
+    """The best critic, log p(y | x) - log p(y), of all x with all y, [N, M].
+
+    Raises:
+        TypeError: x or y is no floating-point tensor, or they are of two dtypes.
+        ValueError: they have not one width, or the correlation is not between -1 and 1.
+    """
     _require_correlation(correlation)
+    x_ND, y_MD = embeddings("x_ND", x_ND), embeddings("y_MD", y_MD, like=x_ND)
     rest = 1 - correlation**2
     square_NM = (y_MD[None] - correlation * x_ND[:, None]).square().sum(2) / rest
     return (y_MD.square().sum(1)[None] - square_NM - y_MD.shape[1] * math.log(rest)) / 2

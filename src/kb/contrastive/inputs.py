@@ -3,7 +3,8 @@
 A TypeError for what is no floating-point tensor, or for labels that are no integers; a ValueError for shapes and
 settings that do not fit. Half precision is computed in float32: a cosine in bfloat16 has three digits, and is then
 divided by a temperature of 0.05. The gradient comes back in the dtype of what came in. What is not finite is let
-through and makes the loss NaN, which the training loop refuses; mining, whose comparisons would lose it, refuses it.
+through and makes the loss NaN or infinite, which the training loop refuses; mining, whose comparisons would lose it,
+refuses it. One case costs nothing: a negative at an infinite distance, which lies behind every margin.
 
 Shapes: N rows, D width.
 """
@@ -54,6 +55,14 @@ def require_positive(name: str, value: float | Tensor) -> None:
     learned = isinstance(value, Tensor) and value.is_floating_point() and not value.ndim
     if not learned and not (is_number(value) and value > 0):
         raise ValueError(f"{name} must be a number above 0, got {_kind(value)}")
+
+
+def require_number(name: str, value: float | Tensor, *, least: float | None = None) -> None:
+    """Refuse what is no finite number, or below ``least``; a learned one as in :func:`require_positive`."""
+    learned = isinstance(value, Tensor) and value.is_floating_point() and not value.ndim
+    if not learned and not (is_number(value) and (least is None or value >= least)):
+        bound = "" if least is None else f" of at least {least:g}"
+        raise ValueError(f"{name} must be a number{bound}, got {_kind(value)}")
 
 
 def require_places(name: str, ids: Tensor, count: int, *, axes: int = 1) -> None:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kb.contrastive.inputs import embeddings, require_places
+from kb.contrastive.inputs import embeddings, require_places, require_positive
 
 
 def nce_loss(model_N: Tensor, noise_N: Tensor, model_M: Tensor, noise_M: Tensor) -> Tensor:
@@ -30,11 +30,12 @@ def nce_loss(model_N: Tensor, noise_N: Tensor, model_M: Tensor, noise_M: Tensor)
         noise_M: log p_noise of the noise.
 
     Raises:
-        TypeError: model_N or model_M is no floating-point tensor of one axis.
+        TypeError: one of them is no floating-point tensor of one axis.
         ValueError: lengths differ, or a side has no draw.
     """
+    model_N, noise_N = _draws("model_N", model_N), _draws("noise_N", noise_N)
+    model_M, noise_M = _draws("model_M", model_M), _draws("noise_M", noise_M)
     for name, values, other in (("model_N", model_N, noise_N), ("model_M", model_M, noise_M)):
-        _require_draws(name, values)
         if values.shape != other.shape:
             raise ValueError(f"{name} and its noise must be of one length, got {len(values)} and {len(other)}")
     log_k = math.log(len(model_M) / len(model_N))
@@ -43,8 +44,7 @@ def nce_loss(model_N: Tensor, noise_N: Tensor, model_M: Tensor, noise_M: Tensor)
 
 def negative_sampling_loss(score_N: Tensor, score_M: Tensor) -> Tensor:
     """The logistic loss with the score of data and noise as the logit: NCE's, were k p_noise 1 everywhere."""
-    _require_draws("score_N", score_N)
-    _require_draws("score_M", score_M)
+    score_N, score_M = _draws("score_N", score_N), _draws("score_M", score_M)
     return -(F.logsigmoid(score_N).sum() + F.logsigmoid(-score_M).sum()) / len(score_N)
 
 
@@ -97,9 +97,13 @@ def fit_nce(data_NF: Tensor, noise_MF: Tensor, log_noise_N: Tensor, log_noise_M:
     log p_noise of the data and of the noise.
 
     Raises:
-        ValueError: something is not finite, or no minimum is found, as where data and noise can be told apart
-            without error.
+        ValueError: shapes do not fit, a side has no draw, something is not finite, or no minimum is found, as where
+            data and noise can be told apart without error.
     """
+    for name, rows, logs in (("data_NF", data_NF, log_noise_N), ("noise_MF", noise_MF, log_noise_M)):
+        if rows.ndim != 2 or not len(rows) or rows.shape[1] != data_NF.shape[1] or logs.shape != rows.shape[:1]:
+            shapes = f"{tuple(rows.shape)} and {tuple(logs.shape)}"
+            raise ValueError(f"{name} must be draws by features, with a log-density for each draw, got {shapes}")
     if not all(one.isfinite().all() for one in (data_NF, noise_MF, log_noise_N, log_noise_M)):
         raise ValueError("features and log-densities must be finite, got NaN or an infinity")
     rows, log_k = torch.cat((data_NF, noise_MF)).double(), math.log(len(noise_MF) / len(data_NF))
@@ -124,18 +128,25 @@ def fit_nce(data_NF: Tensor, noise_MF: Tensor, log_noise_N: Tensor, log_noise_M:
     raise ValueError("no minimum was found: data and noise may be told apart without error")
 
 
-def _require_draws(name: str, values: Tensor) -> None:
+def _draws(name: str, values: Tensor) -> Tensor:
+    """The draws, at least in float32: a sum over many would overflow in float16."""
     if not isinstance(values, Tensor) or not values.is_floating_point() or values.ndim != 1:
         raise TypeError(f"{name} must be a floating-point tensor of one axis, got {values!r}")
     if not len(values):
         raise ValueError(f"{name} must have a draw, got none")
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def nce_covariance(features_XF: Tensor, log_data_X: Tensor, log_noise_X: Tensor, *, k: float, step: float) -> Tensor:
     """N times the covariance of what NCE finds with k draws of noise for one of data, for many draws: theorem 3.
 
     The integral is a sum over a grid of spacing ``step``, at whose points features and log-densities are given.
+
+    Raises:
+        ValueError: ``k`` or ``step`` is no number above 0.
     """
+    require_positive("k", k)
+    require_positive("step", step)
     noise_share_X = (math.log(k) + log_noise_X - log_data_X).sigmoid()  # 1 - h
     weight_X1 = (noise_share_X * log_data_X.exp() * step)[:, None]
     inverse_FF = torch.linalg.inv((features_XF * weight_X1).T @ features_XF)

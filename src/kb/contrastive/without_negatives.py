@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kb.arguments import is_number
 from kb.contrastive.geometry import unit_rows
-from kb.contrastive.inputs import pairs
+from kb.contrastive.inputs import pairs, require_number
 
 
 def byol_loss(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
@@ -65,6 +65,8 @@ def vicreg_loss(a_ND: Tensor, b_ND: Tensor, *, weights: tuple[float, float, floa
     a, b = pairs("a_ND", a_ND, "b_ND", b_ND)
     if len(weights) != 3:
         raise ValueError(f"weights must be three, of invariance, variance and covariance, got {weights!r}")
+    for name, weight in zip(("invariance", "variance", "covariance"), weights, strict=True):
+        require_number(f"the weight of the {name}", weight, least=0)
     if len(a) < 2:
         raise ValueError(f"a_ND must have at least two rows, as a variance is taken, got {len(a)}")
     spreads, mixes = zip(*(_spread(view) for view in (a, b)), strict=True)

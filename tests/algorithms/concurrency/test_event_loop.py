@@ -324,6 +324,18 @@ def test_errors_of_use():
         loop.run(dead())
     with pytest.raises(RuntimeError, match="got 'no future'"):
         Loop().run(foreign())
+    other = Loop()
+
+    async def strange():
+        await Future(other)
+
+    async def twice():
+        await loop.gather(loop.create_task(loop.sleep(1)))
+
+    with pytest.raises(RuntimeError, match="must await futures of this loop"):
+        Loop().run(strange())
+    with pytest.raises(TypeError, match="a coroutine was expected"):
+        loop.run(twice())
     with pytest.raises(ValueError, match=r"seconds must be a number, got 'soon'"):
         Loop().run(Loop().sleep("soon"))
     with pytest.raises(RuntimeError, match="no result yet"):

@@ -137,3 +137,15 @@ def test_an_error_of_a_thread_is_raised():
 
     with pytest.raises(RuntimeError, match="not held"):
         list(explore(program))
+
+
+@pytest.mark.parametrize(("thing", "message"), [(1, "got 1$"), (Lock().acquire(), "acquired by `yield from`")])
+def test_what_is_no_condition_is_refused(thing, message):
+    def program():
+        def thread():
+            yield thing
+
+        return None, {"A": thread()}
+
+    with pytest.raises(TypeError, match=f"thread A must yield None or a condition, .*{message}"):
+        list(explore(program))

@@ -58,3 +58,9 @@ def test_a_rate_that_is_none(rate):
 def test_a_burst_that_is_none(burst):
     with pytest.raises(ValueError, match="burst must be an integer of at least 1"):
         TokenBucket(1, burst)
+
+
+@pytest.mark.parametrize("now", [math.nan, math.inf, "1", None])
+def test_a_time_that_is_none(now):
+    with pytest.raises(ValueError, match="now must be a number of seconds"):
+        TokenBucket(1, 1).reserve(now)

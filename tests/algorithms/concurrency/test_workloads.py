@@ -17,6 +17,7 @@ from kb.algorithms.concurrency import (
     Texts,
     ask,
     ask_async,
+    cores_used,
     count_down,
     double_shared,
     doubled,
@@ -55,6 +56,14 @@ def test_the_server_answers_late_and_many_at_once():
         assert 0.1 <= time.perf_counter() - start < 20 * 0.1
     with pytest.raises(ConnectionRefusedError):
         ask(server.address, patience=0.5)
+
+
+def test_waiting_uses_no_core_and_computing_at_most_one() -> None:
+    assert cores_used(lambda: time.sleep(0.3)) < 0.2
+    assert 0.01 < cores_used(lambda: count_down(2_000_000)) < 1.5
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(count_down, 1).result(60)  # it has started
+        assert cores_used(lambda: pool.submit(count_down, 5_000_000).result(60)) > 0.01  # a worker's time counts
 
 
 def test_a_dataset_refuses_what_is_outside():

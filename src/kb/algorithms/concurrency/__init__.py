@@ -5,7 +5,16 @@ from kb.algorithms.concurrency.interleaving import Lock, Order, explore
 from kb.algorithms.concurrency.ordered_map import ordered_map
 from kb.algorithms.concurrency.token_bucket import TokenBucket, waits_loop
 from kb.algorithms.concurrency.virtual_time import VirtualSelector, run_in_thread, run_virtually
-from kb.algorithms.concurrency.workloads import SlowServer, Texts, ask, ask_async, count_down, double_shared, doubled
+from kb.algorithms.concurrency.workloads import (
+    SlowServer,
+    Texts,
+    ask,
+    ask_async,
+    cores_used,
+    count_down,
+    double_shared,
+    doubled,
+)
 
 __all__ = [
     "Future",
@@ -20,6 +29,7 @@ __all__ = [
     "VirtualSelector",
     "ask",
     "ask_async",
+    "cores_used",
     "count_down",
     "double_shared",
     "doubled",

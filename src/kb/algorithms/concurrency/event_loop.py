@@ -75,9 +75,15 @@ class Future:
 
 
 class Task(Future):
-    """A coroutine that the loop runs, step by step."""
+    """A coroutine that the loop runs, step by step.
+
+    Raises:
+        TypeError: ``coroutine`` is none, as a task or a future is none.
+    """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: "Loop") -> None:
+        if not asyncio.iscoroutine(coroutine):
+            raise TypeError(f"a coroutine was expected, got {coroutine!r}")
         super().__init__(loop)
         self._coroutine = coroutine
         self._waits_for: Future | None = None
@@ -110,7 +116,7 @@ class Task(Future):
     def _wait(self, future: Any) -> None:
         if future is None:  # sleep(0): only let the others run
             self._loop.ready.append(self._step)
-        elif not isinstance(future, Future):
+        elif not isinstance(future, Future) or future._loop is not self._loop:
             self.finish(error=RuntimeError(f"a coroutine must await futures of this loop, got {future!r}"))
         else:
             future.when_done(self._step)

@@ -69,6 +69,7 @@ def explore(program: Program[S], *, most_runs: int = 100_000, most_steps: int = 
 
     Raises:
         RuntimeError: there are more orders, or steps, than that. What a thread raises is raised as it is.
+        TypeError: a thread yields neither None nor a condition.
         ValueError: a number is no positive integer.
     """
     require_count("most_runs", most_runs)
@@ -102,9 +103,13 @@ def _replay(program: Program[S], beginning: list[str], untried: list[list[str]],
             untried += [[*order, other] for other in reversed(able[1:])]
         order.append(chosen)
         try:
-            waits[chosen] = next(threads[chosen])
+            waits[chosen] = found = next(threads[chosen])
         except StopIteration:
             del threads[chosen]
+            continue
+        if found is not None and not callable(found):
+            hint = "; a lock is acquired by `yield from`" if isinstance(found, Generator) else ""
+            raise TypeError(f"thread {chosen} must yield None or a condition, got {found!r}{hint}")
     return Order(tuple(order), state, tuple(threads))
 
 

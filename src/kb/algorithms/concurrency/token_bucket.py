@@ -32,7 +32,12 @@ class TokenBucket:
 
         Args:
             now: By any clock that does not go back.
+
+        Raises:
+            ValueError: ``now`` is no number.
         """
+        if not is_number(now):
+            raise ValueError(f"now must be a number of seconds, got {now!r}")
         begins = max(now, self._full_at - self._slack)
         self._full_at = max(now, self._full_at) + self._interval
         return begins - now

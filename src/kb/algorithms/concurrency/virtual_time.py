@@ -58,6 +58,8 @@ class VirtualSelector(selectors.DefaultSelector):
 def run_in_thread(coroutine: Coroutine[Any, Any, T], *, timeout: float = 60.0) -> T:
     """What :func:`asyncio.run` gives, in a new thread.
 
+    A call that blocks is waited for, however long: only where a coroutine awaits can it be cancelled.
+
     Raises:
         TimeoutError: it took longer than ``timeout`` seconds, and was cancelled.
         ValueError: ``timeout`` is no positive number.

@@ -1,7 +1,8 @@
 """Several iterators over one, as :func:`itertools.tee` makes them, which tell how much they hold.
 
 Unusual: ``held``, the items that one of them has drawn and another one has not. It is what makes ``tee`` a trap: with
-one iterator far ahead, all that lies between is in memory, and a list would have been simpler.
+one iterator far ahead, all that lies between is in memory, and a list would have been simpler. Items are kept for an
+iterator that was thrown away, too; :func:`itertools.tee` lets those go.
 
 Source: the itertools documentation, ``tee``.
 """
