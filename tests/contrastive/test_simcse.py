@@ -110,6 +110,29 @@ def test_training_lowers_the_loss_and_changes_the_upper_layers_alone(model: Deco
     assert train_simcse(again, examples, config)[-1].loss == steps[-1].loss
 
 
+@pytest.mark.parametrize("temperature", [0.1, 0.7])
+def test_training_starts_at_the_loss_of_its_temperature(model: DecoderLM, temperature: float) -> None:
+    encoder = SentenceEncoder(model, frozen=1, dropout=0.0)
+    states = encoder.states(IDS)
+    rows = embed(encoder, states)
+    config = SimCSEConfig(steps=1, batch=4, temperature=temperature)
+    (step,) = train_simcse(encoder, [(one,) for one in states], config)
+    assert step.loss == pytest.approx(float(info_nce(rows, rows, temperature=temperature)), rel=1e-5)
+
+
+def test_dropout_is_on_what_comes_in_and_on_what_is_added(model: DecoderLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped: list[float] = []
+
+    def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+        dropped.append(p * training)
+        return x
+
+    monkeypatch.setattr("kb.contrastive.sentence_encoder.F.dropout", dropout)
+    encoder = SentenceEncoder(model, frozen=1, trained=2, dropout=0.3).train()
+    encoder(encoder.states(IDS))
+    assert dropped == [0.3] * (1 + 2 * 2)
+
+
 def test_pairs_and_hard_negatives_are_what_info_nce_gets(model: DecoderLM) -> None:
     encoder = SentenceEncoder(model, frozen=1).eval()
     a, b, c = (encoder.states(ids) for ids in (IDS, IDS[::-1], [[5, 5], [6], [7, 8, 9], [1, 4]]))

@@ -229,6 +229,60 @@ def test_tasks_that_are_left_are_cancelled_at_the_end():
     assert on_both(program) == ["closed", "over"]
 
 
+def test_timers_of_the_same_time_go_off_in_the_same_round():
+    loop, log = Loop(), []
+
+    async def worker(name):
+        await loop.sleep(1)
+        log.append(name)
+        await loop.sleep(0)
+        log.append(name + " again")
+
+    async def main():
+        await loop.gather(worker("a"), worker("b"))
+
+    loop.run(main())
+    assert log == ["a", "b", "a again", "b again"]
+
+
+def test_a_pause_is_one_round_and_no_timer():
+    def program(api, log):
+        async def nothing():
+            return None
+
+        async def chain():
+            await api.create_task(nothing())  # it is done in one round, which is seen in the next
+            log.append("chain")
+
+        async def pauses():
+            await api.sleep(0)
+            log.append("pause")
+
+        async def main():
+            await api.gather(chain(), pauses())
+
+        return main()
+
+    assert on_both(program) == ["pause", "chain", None]
+
+
+def test_a_task_that_never_rests_does_not_keep_the_program_from_its_end():
+    def program(api, log):
+        async def spins():
+            for _ in range(1000):
+                await api.sleep(0)
+            log.append("to its end")
+
+        async def main():
+            api.create_task(spins())
+            await api.sleep(0)
+            return "over"
+
+        return main()
+
+    assert on_both(program) == ["over"]
+
+
 # A drawn program: what a task does, one thing after the other. Numbers choose among the tasks that it has made.
 SIMPLE = st.one_of(
     st.tuples(st.just("sleep"), st.integers(1, 3)),
