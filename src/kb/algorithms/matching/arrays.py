@@ -39,7 +39,11 @@ class ArrayAutomaton:
     """
 
     def __init__(self, words: Sequence[str]) -> None:
-        """Build it from distinct words, none of them empty."""
+        """Build it.
+
+        Raises:
+            ValueError: a word is empty, or there twice.
+        """
         from kb.algorithms.matching import arrays_numba as loops
 
         number_W = np.array(sorted(range(len(words)), key=words.__getitem__), dtype=np.int32)
@@ -47,6 +51,9 @@ class ArrayAutomaton:
         offset_W1 = np.concatenate([[0], np.cumsum(self.length_W[number_W], dtype=np.int64)])
         codes_T = code_points("".join([words[number] for number in number_W]))
         shared_W = loops.shared_lengths(codes_T, offset_W1)
+        if (wrong := np.flatnonzero(shared_W == self.length_W[number_W])).size:  # the first shares nothing
+            word = words[number_W[wrong[0]]]
+            raise ValueError(f"words: {word!r} is there twice" if word else "words: one is empty")
         states = 1 + int(offset_W1[-1]) - int(shared_W.sum(dtype=np.int64))
         if states >= np.iinfo(np.int32).max:
             raise ValueError(f"words: they make {states:,} states, and 32 bits number fewer")

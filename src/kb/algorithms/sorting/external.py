@@ -96,7 +96,8 @@ def external_sort(
 
     Args:
         source: The file.
-        destination: Where the sorted lines go; a file that is there is replaced once they are whole.
+        destination: Where the sorted lines go; a file that is there is replaced once they are whole, and
+            its permissions are kept.
         memory: Bytes that lines may take, with all that holds them; Python itself comes on top.
         key: As for ``sorted``, from the text of a line, or from its bytes where there is no encoding.
         reverse: Largest first.
