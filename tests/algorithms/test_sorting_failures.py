@@ -147,7 +147,7 @@ class TestInterrupted:
             assert process.stdout is not None
             assert process.stdout.readline() == "merging\n"
             process.send_signal(how)
-            assert process.wait(30) != 0
+            assert process.wait(120) != 0
         assert_untouched(folder)
 
     @posix
