@@ -155,6 +155,21 @@ def test_an_intercept_without_a_prior_and_classes_that_are_separated() -> None:
     assert np.isfinite(laplace.deviation).all()
 
 
+def test_columns_that_depend_on_each_other() -> None:
+    x, score = examples(4, 4, 6)
+    with pytest.raises(ValueError, match=r"columns that depend on each other, and prior_sd=1e\+20 is too large"):
+        penalties.ridge_posterior(x, score, noise=1.0, prior_sd=1e20)
+    assert np.isfinite(penalties.ridge_posterior(x, score, noise=1.0, prior_sd=10.0).mean).all()
+    scales = np.array([1e-9, 1.0, 1e9])  # far apart, but no dependence
+    x, score = examples(4)
+    wide = penalties.ridge_posterior(x * scales, score, noise=1.0, prior_sd=1e15)
+    np.testing.assert_allclose(wide.mean * scales, np.linalg.lstsq(x, score, rcond=None)[0], rtol=1e-6)
+    line, labels = np.array([-2.0, -1.0, 1.0, 2.0, 0.5, -0.5]), np.array([0, 1, 0, 1, 0, 1])
+    twice = np.column_stack([line, 2 * line]) * 1e8
+    with pytest.raises(ValueError, match="columns that depend on each other"):
+        LogisticPosterior(twice, labels, 1.0).mode()
+
+
 def test_chains_find_a_known_gaussian() -> None:
     covariance = np.array([[1.0, 0.8], [0.8, 2.0]])
     precision = np.linalg.inv(covariance)

@@ -40,12 +40,17 @@ def ridge_posterior(x_ND: np.ndarray, y_N: np.ndarray, *, noise: float, prior_sd
     The mean, which is also the mode, is ridge regression with the penalty ``noise**2 / prior_sd**2``.
 
     Raises:
-        ValueError: shapes do not fit, a value is not finite, or a deviation is not above 0.
+        ValueError: shapes do not fit, a value is not finite, a deviation is not above 0, or columns that depend on each
+            other have a prior so wide that floats lose it beside the data.
     """
     x_ND, y_N = read_examples(x_ND, y_N)
     for name, value in (("noise", noise), ("prior_sd", prior_sd)):
         require_positive(name, value)
     gram_DD = x_ND.T @ x_ND + (noise / prior_sd) ** 2 * np.eye(x_ND.shape[1])
+    if singular(gram_DD):
+        raise ValueError(
+            f"x has columns that depend on each other, and prior_sd={prior_sd!r} is too large to settle their weights"
+        )
     covariance_DD = noise**2 * np.linalg.inv(gram_DD)
     return Gaussian(np.linalg.solve(gram_DD, x_ND.T @ y_N), covariance_DD)
 
@@ -137,6 +142,14 @@ def _cut(h: float, log_share: float) -> float:
         if abs(step) <= 1e-15 * more:
             break
     return max(0.0, more)
+
+
+def singular(matrix_DD: np.ndarray) -> bool:
+    """Whether floats cannot invert a symmetric matrix that is not negative; scales of columns do not count."""
+    size_D = np.sqrt(np.diag(matrix_DD))
+    size_D = np.where(size_D > 0, size_D, 1.0)
+    rank = np.linalg.matrix_rank(matrix_DD / size_D / size_D[:, None], hermitian=True)
+    return bool(rank < len(matrix_DD))
 
 
 def read_examples(x_ND: np.ndarray, y_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
