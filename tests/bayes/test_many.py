@@ -76,6 +76,9 @@ def test_a_hierarchy_by_grid_and_by_loop() -> None:
     found = shrinkage.hierarchy(np.array(successes), np.array(totals), grid=14)
     np.testing.assert_allclose(found, shrinkage.hierarchy_loop(successes, totals, grid=14), rtol=1e-9)
     assert (np.sign(raw - raw.mean()) * (raw - found) > 0).all()
+    # Small rates, by the loop's sum over a flat grid of 3000 points.
+    small = shrinkage.hierarchy(np.array([2, 3, 40]), np.array([1000, 1000, 10000]))
+    np.testing.assert_allclose(small, [0.00265071, 0.00340975, 0.00400048], rtol=0.005)
     even = shrinkage.hierarchy(np.array([25, 30, 35]), np.full(3, 100))
     assert 0 < even[2] - even[0] < 0.08
     apart = shrinkage.hierarchy(np.array([1, 99, 1, 99, 1, 99]), np.full(6, 100))

@@ -10,11 +10,25 @@ from scipy import integrate, stats
 
 from kb.bayes import beta, coin
 from kb.bayes import proportions as coverage
+from kb.bayes.ab import z_test
 from kb.bayes.beta import FLAT, HALDANE, JEFFREYS, Beta, distance_to_normal
 from kb.intervals import wilson
 
 shapes = st.floats(0.3, 60)
 confidences = st.sampled_from([0.5, 0.8, 0.95, 0.99])
+
+
+def test_counts_of_numpy_do_not_overflow() -> None:
+    few, many = np.uint8(250), np.uint8(255)
+    assert Beta(1, 1).updated(few, many) == Beta(251, 256)  # type: ignore[arg-type]
+    assert coin.upper_tail(few, many) == coin.upper_tail(250, 255)  # type: ignore[arg-type]
+    assert coin.lower_tail(few, many) == coin.lower_tail(250, 255)  # type: ignore[arg-type]
+    assert coin.stopped_at_failures(many, few) == coin.stopped_at_failures(255, 250)  # type: ignore[arg-type]
+    for method in (wilson, coverage.clopper_pearson, coverage.jeffreys):
+        assert method(few, many) == method(250, 255)  # type: ignore[arg-type]
+    assert z_test(few, many, many, many) == z_test(250, 255, 255, 255)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"successes must be an integer of at least 0, got np.int64\(-1\)"):
+        Beta(1, 1).updated(np.int64(-1), 0)  # type: ignore[arg-type]
 
 
 @given(shapes, shapes, st.floats(0.01, 0.99))

@@ -1,12 +1,13 @@
 """Priors as penalties beside scikit-learn's, Laplace's approximation, and chains whose target is known."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize
+from scipy import integrate, optimize
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from kb.bayes import chains, penalties
@@ -65,6 +66,56 @@ def test_a_laplace_prior_far_out_and_by_hand() -> None:
     assert 0 < narrow.median < narrow.mean < 2e-6
 
 
+@pytest.mark.parametrize(
+    ("known", "mean", "negative", "median"),
+    # What mpmath gives with 40 digits.
+    [
+        ((1.0, 1000.0, 0.001), 2.000000000418734e-12, 0.4999999995, 1.000000000497e-12),
+        ((-3.0, 40.0, 0.01), -3.7499988294439e-07, 0.5000093749988281, -1.8750172271053415e-07),
+        ((0.5, 1.0, 0.01), 9.995253253416245e-05, 0.4975004997626627, 5.011097664660133e-05),
+        ((2.0, 1.0, 1.0), 1.1610889078431454, 0.08054445392157276, 1.1066751704074511),
+        ((892.25, 0.001, 1000.0), 892.249999999, 0.0, 892.249999999),
+        ((-7.0, 300.0, 4.0), -0.002486679688878406, 0.5001555002960069, -0.0012439748041527792),
+    ],
+)
+def test_a_laplace_prior_keeps_its_digits(
+    known: tuple[float, ...], mean: float, negative: float, median: float
+) -> None:
+    found = LaplacePosterior(*known)
+    assert (found.mean, found.median) == pytest.approx((mean, median), rel=1e-5, abs=0)
+    assert found.negative == pytest.approx(negative, rel=1e-12)
+
+
+def test_a_laplace_prior_of_any_scale_by_integrals() -> None:
+    draw = np.random.default_rng(0)
+    for noise, scale in 10 ** draw.uniform(-3, 3, (40, 2)):
+        y = draw.choice([-1, 1]) * 10 ** draw.uniform(-3, 3)
+        found = LaplacePosterior(y, noise, scale)
+        twin = LaplacePosterior(-y, noise, scale)
+        assert (found.mean, found.negative) == pytest.approx((-twin.mean, 1 - twin.negative))
+        width = 1 / max(1 / scale, 1 / noise)
+        sides = [laplace_side(y * side, noise, scale, found.mode, width) for side in (-1, 1)]
+        whole = sides[0][0] + sides[1][0]
+        assert found.negative == pytest.approx(sides[0][0] / whole, rel=1e-7, abs=1e-12)
+        assert found.mean == pytest.approx((sides[1][1] - sides[0][1]) / whole, rel=1e-7, abs=1e-7 * width)
+
+
+def laplace_side(y: float, noise: float, scale: float, mode: float, width: float) -> tuple[float, float]:
+    """The integrals over t > 0 of the density and of t times it, both times what is the same for both sides."""
+    top = abs(mode) * (abs(y) - abs(mode) / 2) / noise**2 - abs(mode) / scale  # the exponent at the mode
+
+    def density(t: float) -> float:
+        return math.exp(t * (y - t / 2) / noise**2 - t / scale - top)
+
+    reach = [far * size for far in (0, 1, 8, 40) for size in (width, noise)]
+    ends = sorted({0.0, *(max(0.0, abs(mode) + way * far) for far in reach for way in (-1, 1))})
+    pieces = list(itertools.pairwise(ends))
+    return (
+        math.fsum(integrate.quad(density, *piece)[0] for piece in pieces),
+        math.fsum(integrate.quad(lambda t: t * density(t), *piece)[0] for piece in pieces),
+    )
+
+
 @pytest.mark.parametrize("prior_sd", [0.3, 1.0, 10.0])
 def test_the_mode_is_scikit_learns_and_the_density_is_the_definition(prior_sd: float) -> None:
     x, score = examples(3)
@@ -102,6 +153,21 @@ def test_an_intercept_without_a_prior_and_classes_that_are_separated() -> None:
     np.testing.assert_allclose(middle.laplace().mean, middle.mode())
     laplace = LogisticPosterior(1e3 * line, np.array([0, 0, 1, 1]), 100.0).laplace()
     assert np.isfinite(laplace.deviation).all()
+
+
+def test_columns_that_depend_on_each_other() -> None:
+    x, score = examples(4, 4, 6)
+    with pytest.raises(ValueError, match=r"columns that depend on each other, and prior_sd=1e\+20 is too large"):
+        penalties.ridge_posterior(x, score, noise=1.0, prior_sd=1e20)
+    assert np.isfinite(penalties.ridge_posterior(x, score, noise=1.0, prior_sd=10.0).mean).all()
+    scales = np.array([1e-9, 1.0, 1e9])  # far apart, but no dependence
+    x, score = examples(4)
+    wide = penalties.ridge_posterior(x * scales, score, noise=1.0, prior_sd=1e15)
+    np.testing.assert_allclose(wide.mean * scales, np.linalg.lstsq(x, score, rcond=None)[0], rtol=1e-6)
+    line, labels = np.array([-2.0, -1.0, 1.0, 2.0, 0.5, -0.5]), np.array([0, 1, 0, 1, 0, 1])
+    twice = np.column_stack([line, 2 * line]) * 1e8
+    with pytest.raises(ValueError, match="columns that depend on each other"):
+        LogisticPosterior(twice, labels, 1.0).mode()
 
 
 def test_chains_find_a_known_gaussian() -> None:

@@ -55,6 +55,7 @@ def test_whole_articles_are_held_out() -> None:
     assert (len(rest), len(held)) == (7, 3)
     assert {one.title for one in rest + held} == {str(i) for i in range(10)}
     assert held == sentences.hold_out(found, 3, seed=1)[1] != sentences.hold_out(found, 3, seed=2)[1]
+    assert held == sentences.hold_out(found, np.int64(3), seed=np.int64(1))[1]  # type: ignore[arg-type]
     for wrong in (0, 10):
         with pytest.raises(ValueError, match="count"):
             sentences.hold_out(found, wrong)

@@ -72,6 +72,11 @@ def test_groups_by_hand() -> None:
         with pytest.raises(ValueError, match=r"groups|weigh_by"):
             metrics.grouped_auc(y, score, **wrong)
     assert math.isnan(metrics.grouped_auc([1, 0], [1, 2], [0, 1]).value)
+    days = np.array(["2026-01-01", "NaT"], "datetime64[D]")
+    for unknown in ([1.0, math.nan], np.array([1, math.nan], object), days):
+        for judge in (metrics.grouped_auc, metrics.within_and_across):
+            with pytest.raises(ValueError, match="groups must not be NaN"):
+                judge([1, 0], [1, 2], unknown)
 
 
 @settings(max_examples=40, deadline=None)

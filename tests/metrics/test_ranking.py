@@ -47,6 +47,9 @@ def test_one_list_by_hand() -> None:
     assert metrics.ndcg_at_k(graded, order)[0] == pytest.approx((1 / np.log2(3) + 3 / 2) / (3 + 1 / np.log2(3)))
     exponential = metrics.ndcg_at_k(graded, order, gain="exponential")[0]
     assert exponential == pytest.approx((1 / np.log2(3) + 7 / 2) / (7 + 1 / np.log2(3)))
+    tiny = 1e-20 * np.array(graded)  # 2^g - 1 is g ln 2 here, so that both gains agree
+    linear = metrics.ndcg_at_k(tiny, order)[0]
+    assert metrics.ndcg_at_k(tiny, order, gain="exponential")[0] == pytest.approx(linear, rel=1e-12)
 
 
 @settings(max_examples=60, deadline=None)

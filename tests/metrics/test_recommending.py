@@ -101,6 +101,11 @@ def test_small_recommenders_by_hand() -> None:
     np.testing.assert_allclose(ratings, recommenders.bias_ratings(stars) + a @ b.T)
     a, b = recommenders.alternate(seen * 1.0, np.where(seen, 11.0, 1.0), penalty=50.0, rounds=8, **options)
     np.testing.assert_allclose(clicks, a @ b.T)
+    for table in (stars, -1 * seen, np.full((3, 3), 0.5)):
+        for of_seen in (recommenders.popularity, lambda it: recommenders.item_knn(it, 1), recommenders.factor_seen):
+            with pytest.raises(ValueError, match="seen_UI must be 0 and 1"):
+                of_seen(table)
+    assert recommenders.popularity(seen.astype(np.int8)).tolist() == recommenders.popularity(seen).tolist()
     for call in (lambda: recommenders.item_knn(seen, 0), lambda: recommenders.bias_ratings(stars * 0)):
         with pytest.raises(ValueError, match="must"):
             call()

@@ -16,7 +16,7 @@ from scipy import integrate, special
 
 from kb.arguments import require_count
 from kb.bayes.beta import Beta
-from kb.bayes.coin import require_counts
+from kb.bayes.coin import read_counts
 
 MOST_TERMS = 1_000_000
 
@@ -42,8 +42,8 @@ def z_test(successes_a: int, total_a: int, successes_b: int, total_b: int) -> ZT
     Raises:
         ValueError: no trials, or more successes than trials.
     """
-    require_counts(successes_a, total_a, ("successes_a", "total_a"))
-    require_counts(successes_b, total_b, ("successes_b", "total_b"))
+    successes_a, total_a = read_counts(successes_a, total_a, ("successes_a", "total_a"))
+    successes_b, total_b = read_counts(successes_b, total_b, ("successes_b", "total_b"))
     pooled = (successes_a + successes_b) / (total_a + total_b)
     error = math.sqrt(pooled * (1 - pooled) * (1 / total_a + 1 / total_b))
     z = (successes_b / total_b - successes_a / total_a) / error if error else 0.0

@@ -52,7 +52,7 @@ class Beta:
         """
         require_count("successes", successes, least=0)
         require_count("failures", failures, least=0)
-        return Beta(self.a + successes, self.b + failures)
+        return Beta(self.a + int(successes), self.b + int(failures))
 
     @property
     def mean(self) -> float:
@@ -196,7 +196,7 @@ def require_share(name: str, value: object) -> None:
     Raises:
         ValueError: it is not; the message names the argument, and what came.
     """
-    if not (isinstance(value, int | float) and is_number(value) and 0 < value < 1):
+    if not (is_number(value) and 0 < value < 1):
         raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}")
 
 
@@ -206,5 +206,5 @@ def require_positive(name: str, value: object) -> None:
     Raises:
         ValueError: it is not; the message names the argument, and what came.
     """
-    if not (isinstance(value, int | float) and is_number(value) and value > 0):
+    if not (is_number(value) and value > 0):
         raise ValueError(f"{name} must be a number above 0, got {value!r}")

@@ -23,13 +23,13 @@ def upper_tail(successes: int, total: int, chance: float = 0.5) -> float:
     Raises:
         ValueError: a count is none, there are more successes than trials, or the chance is not between 0 and 1.
     """
-    _require(successes, total, chance)
+    successes, total = _read(successes, total, chance)
     return float(special.betainc(successes, total - successes + 1, chance)) if successes else 1.0
 
 
 def lower_tail(successes: int, total: int, chance: float = 0.5) -> float:
     """The probability of at most ``successes`` of ``total``: the one-sided p against fewer; errors as above."""
-    _require(successes, total, chance)
+    successes, total = _read(successes, total, chance)
     return float(special.betaincc(successes + 1, total - successes, chance)) if successes < total else 1.0
 
 
@@ -44,7 +44,7 @@ def unlikely_p(successes: int, total: int, chance: float = 0.5) -> float:
     Outcomes count as equally probable within a relative 1e-7, since rounding would part them. Errors as of
     :func:`upper_tail`.
     """
-    _require(successes, total, chance)
+    successes, total = _read(successes, total, chance)
     probabilities = np.exp(log_probabilities(total, chance))
     return min(1.0, float(probabilities[probabilities <= probabilities[successes] * (1 + 1e-7)].sum()))
 
@@ -59,12 +59,13 @@ def stopped_at_failures(successes: int, failures: int, chance: float = 0.5) -> f
     """
     require_count("failures", failures)
     require_count("successes", successes, least=0)
+    failures, successes = int(failures), int(successes)
     return lower_tail(failures - 1, successes + failures - 1, 1 - chance) if successes else 1.0
 
 
 def log_probabilities(total: int, chance: float) -> np.ndarray:
     """Natural logarithms of the binomial probabilities of 0 to ``total`` successes, [total + 1]; errors as above."""
-    _require(0, total, chance)
+    _, total = _read(0, total, chance)
     k = np.arange(total + 1)
     return log_ways(total) + special.xlogy(k, chance) + special.xlog1py(total - k, -chance)
 
@@ -75,8 +76,8 @@ def log_ways(total: int) -> np.ndarray:
     return -special.betaln(k + 1, total - k + 1) - math.log(total + 1)
 
 
-def require_counts(successes: int, total: int, names: tuple[str, str] = ("successes", "total")) -> None:
-    """Refuse what are not successes among at least one trial.
+def read_counts(successes: int, total: int, names: tuple[str, str] = ("successes", "total")) -> tuple[int, int]:
+    """Successes among at least one trial, as Python's integers: sums of NumPy's may be larger than their type.
 
     Raises:
         ValueError: a count is none, or there are more successes than trials.
@@ -85,8 +86,9 @@ def require_counts(successes: int, total: int, names: tuple[str, str] = ("succes
     require_count(names[0], successes, least=0)
     if successes > total:
         raise ValueError(f"{names[0]} must be at most {names[1]}, got {successes} of {total}")
+    return int(successes), int(total)
 
 
-def _require(successes: int, total: int, chance: float) -> None:
-    require_counts(successes, total)
+def _read(successes: int, total: int, chance: float) -> tuple[int, int]:
     require_share("chance", chance)
+    return read_counts(successes, total)

@@ -10,7 +10,7 @@ Shapes: N examples, D weights, C chains.
 import numpy as np
 from scipy import special
 
-from kb.bayes.penalties import Gaussian, read_examples
+from kb.bayes.penalties import Gaussian, read_examples, singular
 
 MOST_STEPS = 100
 
@@ -55,7 +55,8 @@ class LogisticPosterior:
         """The most probable weights, by Newton's steps, halved until the posterior rises.
 
         Raises:
-            ValueError: there are none, as where classes are separated and a weight has no prior.
+            ValueError: there are none, as where classes are separated and a weight has no prior; or more than floats
+                can tell apart, as where columns depend on each other and the prior is weak beside them.
         """
         weights_D = np.zeros(self.x_ND.shape[1])
         for _ in range(MOST_STEPS):
@@ -70,6 +71,8 @@ class LogisticPosterior:
             while self.log_density((weights_D + size * step_D)[None])[0] < here - 1e-12 * abs(here) and size > 1e-10:
                 size /= 2
             weights_D = weights_D + size * step_D
+        if singular(self.curvature(np.zeros(self.x_ND.shape[1]))):
+            raise ValueError("x has columns that depend on each other, and prior_sd is too large to settle them")
         raise ValueError("x: no finite weights are most probable; are the classes separated, without a prior?")
 
     def laplace(self) -> Gaussian:

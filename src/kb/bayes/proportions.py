@@ -18,7 +18,7 @@ from scipy import special
 
 from kb.arguments import require_count
 from kb.bayes.beta import JEFFREYS, Beta, require_share
-from kb.bayes.coin import log_ways, require_counts
+from kb.bayes.coin import log_ways, read_counts
 from kb.intervals import Interval
 
 Method = Callable[[int, int, float], Interval]  # successes, total, confidence
@@ -30,7 +30,7 @@ def wald(successes: int, total: int, confidence: float = 0.95) -> Interval:
     Raises:
         ValueError: no trials, more successes than trials, or a confidence that is not between 0 and 1.
     """
-    _require(successes, total, confidence)
+    successes, total = _read(successes, total, confidence)
     share = successes / total
     half = -NormalDist().inv_cdf((1 - confidence) / 2) * math.sqrt(share * (1 - share) / total)
     return Interval(share, share - half, share + half)
@@ -38,7 +38,7 @@ def wald(successes: int, total: int, confidence: float = 0.95) -> Interval:
 
 def clopper_pearson(successes: int, total: int, confidence: float = 0.95) -> Interval:
     """The proportions that neither one-sided exact test refuses, each at half of 1 - confidence; errors as above."""
-    _require(successes, total, confidence)
+    successes, total = _read(successes, total, confidence)
     tail = (1 - confidence) / 2
     low = float(special.betaincinv(successes, total - successes + 1, tail)) if successes else 0.0
     high = float(special.betainccinv(successes + 1, total - successes, tail)) if successes < total else 1.0
@@ -51,7 +51,7 @@ def jeffreys(successes: int, total: int, confidence: float = 0.95) -> Interval:
     Without that exception it would never cover proportions near 0 and 1 (Brown et al., section 3.1). Errors as of
     :func:`wald`.
     """
-    _require(successes, total, confidence)
+    successes, total = _read(successes, total, confidence)
     found = JEFFREYS.updated(successes, total - successes).equal_tailed(confidence)
     low, high = 0.0 if successes == 0 else found.low, 1.0 if successes == total else found.high
     return Interval(successes / total, low, high)
@@ -72,7 +72,7 @@ def interval_table(method: Method, total: int, confidence: float = 0.95) -> np.n
     Raises:
         ValueError: no trials, or a confidence that is not between 0 and 1.
     """
-    _require(0, total, confidence)
+    _, total = _read(0, total, confidence)
     found = [method(successes, total, confidence) for successes in range(total + 1)]
     return np.array([(interval.low, interval.high) for interval in found])
 
@@ -136,6 +136,6 @@ def _trials(table_K2: np.ndarray) -> int:
     return len(table_K2) - 1
 
 
-def _require(successes: int, total: int, confidence: float) -> None:
-    require_counts(successes, total)
+def _read(successes: int, total: int, confidence: float) -> tuple[int, int]:
     require_share("confidence", confidence)
+    return read_counts(successes, total)

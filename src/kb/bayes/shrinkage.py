@@ -69,7 +69,7 @@ def hierarchy(successes_D: np.ndarray, totals_D: np.ndarray, *, grid: int = 120)
     """Posterior means, [D], of proportions that come from one Beta of unknown mean and strength, over a grid of both.
 
     The prior is flat in the mean and in (a + b)^(-1/2), which is of the size of the spread between groups, up to 1.
-    Proportions of the size of 1 / grid or smaller want a finer grid.
+    The grid is even in arcsin(sqrt(mean)), so that it is as dense near 0 and 1 as what counts there tell of the mean.
 
     Raises:
         ValueError: counts do not fit each other, fewer than two groups, or a grid of under ten points.
@@ -81,10 +81,11 @@ def hierarchy(successes_D: np.ndarray, totals_D: np.ndarray, *, grid: int = 120)
     whole = (k_D == np.floor(k_D)) & (n_D == np.floor(n_D))
     if not (whole & (k_D >= 0) & (k_D <= n_D) & (n_D >= 1) & (n_D < np.inf)).all():
         raise ValueError("successes must be whole numbers from 0 to totals, and totals at least 1")
-    m_M = (np.arange(grid) + 0.5) / grid
+    angle_M = (np.arange(grid) + 0.5) / grid * (math.pi / 2)
     s_S = ((np.arange(grid) + 0.5) / grid) ** -2.0
-    a_MS, b_MS = m_M[:, None] * s_S, (1 - m_M)[:, None] * s_S
-    logs_MS = -len(k_D) * special.betaln(a_MS, b_MS)
+    a_MS, b_MS = np.sin(angle_M)[:, None] ** 2 * s_S, np.cos(angle_M)[:, None] ** 2 * s_S
+    # The last term makes an even grid of angles a flat prior of the mean.
+    logs_MS = -len(k_D) * special.betaln(a_MS, b_MS) + np.log(np.sin(2 * angle_M))[:, None]
     first_DMS = []
     for k, n in zip(k_D, n_D, strict=True):
         logs_MS = logs_MS + special.betaln(a_MS + k, b_MS + n - k)
@@ -99,8 +100,9 @@ def hierarchy_loop(successes: list[int], totals: list[int], *, grid: int) -> lis
     weights, means = [], []
     for row in range(grid):
         for column in range(grid):
-            m, s = (row + 0.5) / grid, ((column + 0.5) / grid) ** -2.0
-            log_weight = 0.0
+            edges = [math.sin(math.pi / 2 * (row + more) / grid) ** 2 for more in (0, 0.5, 1)]
+            m, s = edges[1], ((column + 0.5) / grid) ** -2.0
+            log_weight = math.log(edges[2] - edges[0])
             for k, n in zip(successes, totals, strict=True):
                 chances = [math.log(m * s + i) for i in range(k)] + [math.log((1 - m) * s + i) for i in range(n - k)]
                 log_weight += math.fsum(chances) - math.fsum(math.log(s + i) for i in range(n))

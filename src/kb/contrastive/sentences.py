@@ -67,7 +67,7 @@ def hold_out(found: list[Article], count: int, *, seed: int = 0) -> tuple[list[A
     require_count("count", count)
     if count >= len(found):
         raise ValueError(f"count {count} leaves none of the {len(found)} articles to train with")
-    mixed = random.Random(seed).sample(found, len(found))
+    mixed = random.Random(int(seed)).sample(found, len(found))
     return mixed[count:], mixed[:count]
 
 

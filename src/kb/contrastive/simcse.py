@@ -111,7 +111,7 @@ def train_simcse(encoder: SentenceEncoder, examples: Sequence[tuple[Tensor, ...]
 
 def _batches(examples: Sequence[tuple[Tensor, ...]], config: SimCSEConfig) -> Iterator[Batch]:
     """Batches without end, each round in a new order; no example is in a batch twice."""
-    chance = random.Random(config.seed)
+    chance = random.Random(int(config.seed))  # which takes no integer of NumPy
     while True:
         order = chance.sample(range(len(examples)), len(examples))
         for start in range(0, len(order) - config.batch + 1, config.batch):

@@ -96,7 +96,7 @@ def grouped_auc(
         weigh_by: Groups weigh as many rows (impressions) or pairs as they have, or all the same.
 
     Raises:
-        ValueError: lengths differ, a score is not finite, or an unknown ``weigh_by``.
+        ValueError: lengths differ, a score is not finite, a group is NaN, or an unknown ``weigh_by``.
         TypeError: scores are no real numbers.
     """
     if weigh_by not in ("rows", "pairs", "groups"):
@@ -104,6 +104,8 @@ def grouped_auc(
     positive_N, score_N, group_N = positives(y_true), numbers("y_score", y_score), np.asarray(groups)
     if group_N.shape != score_N.shape or positive_N.shape != score_N.shape:
         raise ValueError(f"wanted as many labels, scores and groups, got {positive_N.shape} and {group_N.shape}")
+    if (group_N != group_N).any():  # NaN and NaT alone differ from themselves; all would be one group
+        raise ValueError("groups must not be NaN: rows whose group is unknown are no group")
     _, place_N = np.unique(group_N, return_inverse=True)
     order_N = np.lexsort((score_N, place_N))
     place_N, score_N, positive_N = place_N[order_N], score_N[order_N], positive_N[order_N]

@@ -141,7 +141,8 @@ def ndcg_at_k(
     if gain == "exponential":
         if gain_QI.max() > 1000:
             raise ValueError(f"y_true must be at most 1000 for exponential gains, got {gain_QI.max()}")
-        gain_QI = 2.0**gain_QI - 1
+        # Below 1 the power would be rounded beside the 1 that is taken away; from 1 on, whole labels stay exact.
+        gain_QI = np.where(gain_QI < 1, np.expm1(np.minimum(gain_QI, 1) * np.log(2)), 2.0**gain_QI - 1)
     found_Qk, best_Qk = ranked_gains(gain_QI, score_QI, k, ties=ties), ranked_gains(gain_QI, gain_QI, k)
     discount_k = 1 / np.log2(2.0 + np.arange(found_Qk.shape[1]))
     return _divide(found_Qk @ discount_k, best_Qk @ discount_k, best_Qk[:, 0])

@@ -12,21 +12,27 @@ recommendation algorithms. Shapes: U users, I items, F factors.
 import numpy as np
 
 from kb.arguments import is_integer, is_number, require_count
+from kb.metrics.arrays import numbers
 
 
 def popularity(seen_UI: np.ndarray) -> np.ndarray:
-    """How many users have seen each item, for every user alike, [U, I]."""
-    return np.repeat(seen_UI.sum(axis=0, keepdims=True).astype(np.float64), len(seen_UI), axis=0)
+    """How many users have seen each item, for every user alike, [U, I].
+
+    Raises:
+        ValueError: ``seen_UI`` is no table of 0 and 1, or of booleans; stars are none.
+    """
+    seen_UI = _seen(seen_UI)
+    return np.repeat(seen_UI.sum(axis=0, keepdims=True), len(seen_UI), axis=0)
 
 
 def item_knn(seen_UI: np.ndarray, neighbours: int) -> np.ndarray:
     """The sum of an item's cosines with those that a user has seen, over its nearest neighbours only, [U, I].
 
     Raises:
-        ValueError: ``neighbours`` is no positive number.
+        ValueError: ``neighbours`` is no positive number, or the table as of :func:`popularity`.
     """
     require_count("neighbours", neighbours)
-    seen_UI = seen_UI.astype(np.float64)
+    seen_UI = _seen(seen_UI)
     norm_I = np.sqrt(seen_UI.sum(axis=0))
     near_II = seen_UI.T @ seen_UI / np.maximum(np.outer(norm_I, norm_I), 1)
     np.fill_diagonal(near_II, 0)
@@ -77,8 +83,8 @@ def factor_seen(
     rounds: int = 8,
     seed: int = 0,
 ) -> np.ndarray:
-    """Scores [U, I] near 1 for what is like the seen: an entry that was seen weighs 1 + weight; errors: alternate's."""
-    target_UI = seen_UI.astype(np.float64)
+    """Scores [U, I] near 1 for what is like the seen: an entry that was seen weighs 1 + weight; errors: both's."""
+    target_UI = _seen(seen_UI)
     sides = alternate(target_UI, 1 + weight * target_UI, factors=factors, penalty=penalty, rounds=rounds, seed=seed)
     return np.asarray(sides[0] @ sides[1].T)
 
@@ -110,6 +116,14 @@ def alternate(
         user_UF = _solve(target_UI, weight_UI, item_IF, penalty)
         item_IF = _solve(target_UI.T, weight_UI.T, user_UF, penalty)
     return user_UF, item_IF
+
+
+def _seen(seen_UI: np.ndarray) -> np.ndarray:
+    """The table in float64; stars are refused, since they would pass for having seen an item five times."""
+    table_UI = numbers("seen_UI", seen_UI, ndim=2)
+    if not np.isin(table_UI, (0, 1)).all():
+        raise ValueError("seen_UI must be 0 and 1 or booleans, got other entries: of stars give stars > 0")
+    return table_UI.astype(np.float64)
 
 
 def _solve(target_AB: np.ndarray, weight_AB: np.ndarray, other_BF: np.ndarray, penalty: float) -> np.ndarray:
