@@ -116,6 +116,8 @@ def test_classes_are_means_of_unit_vectors() -> None:
     for labels in (torch.tensor([0, 1]), torch.tensor([0.0, 1, 1]), torch.tensor([0, 1, 2])):
         with pytest.raises(ValueError, match="labels must"):
             vision.hits(images, found, labels)
+    with pytest.raises(ValueError, match="must be finite"):
+        vision.hits(images / 0, found, torch.tensor([0, 1, 1]))
     with pytest.raises(ValueError, match="prompts must"):
         vision.class_vectors(torch.zeros(0, 2, 3))
     with pytest.raises(ValueError, match="share a width"):
@@ -126,3 +128,6 @@ def test_the_gap_is_the_distance_of_the_centres() -> None:
     right, left = torch.tensor([[2.0, 0.0]] * 3), torch.tensor([[-1.0, 0.0]] * 3)
     assert vision.modality_gap(right, left) == 2
     assert vision.modality_gap(torch.cat((right, left)), torch.cat((left, right))) == 0
+    for wrong in (right[:0], right[:, :1], right[0]):
+        with pytest.raises(ValueError, match="images and texts must"):
+            vision.modality_gap(wrong, left)

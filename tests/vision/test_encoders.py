@@ -59,6 +59,7 @@ def test_patches_loop_unfold_convolution_and_product_agree(b: int, c: int, p: in
 def test_patches_by_hand_are_rows_of_the_grid() -> None:
     image = torch.arange(16.0).reshape(1, 1, 4, 4)
     assert patchify(image, 2)[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    assert patchify(image[:0], 2).shape == PatchEmbedding(2, 4, 1).as_linear(image[:0]).shape == (0, 4, 4)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 5, 4), (3, 4, 4), (1, 3, 0, 4), (1, 3, 2, 4)])

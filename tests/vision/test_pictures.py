@@ -35,8 +35,12 @@ def test_words_are_encoded_and_decoded() -> None:
     ):
         with pytest.raises(ValueError, match=told):
             words.encode(texts, length)
-    with pytest.raises(ValueError, match="at least one word"):
-        Words(["!"])
+    for number in (-1, len(words)):
+        with pytest.raises(ValueError, match="ids must"):
+            words.decode([1, number])
+    for texts, told in ((["!"], "at least one word"), ("cat", "several texts")):
+        with pytest.raises(ValueError, match=told):
+            Words(texts)
 
 
 @pytest.mark.parametrize(

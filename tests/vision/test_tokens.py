@@ -41,8 +41,14 @@ def test_windows_and_the_mask_of_shifted_ones(m: int, rows: int, columns: int, d
 def test_windows_cost_by_hand() -> None:
     assert vision.attention_multiplications(2, 2, 3) == 4 * 4 * 9 + 2 * 16 * 3
     assert vision.attention_multiplications(4, 4, 3, 2) == 4 * 16 * 9 + 2 * 4 * 16 * 3
-    for wrong in (lambda: vision.to_windows(torch.zeros(1, 5, 4, 1), 2), lambda: vision.shift_mask(4, 4, 2, 2)):
-        with pytest.raises(ValueError, match=r"window must|shift must"):
+    for wrong in (
+        lambda: vision.to_windows(torch.zeros(1, 5, 4, 1), 2),
+        lambda: vision.to_windows(torch.zeros(4, 4, 1), 2),
+        lambda: vision.from_windows(torch.zeros(2, 2, 1, 1), 2, 2),
+        lambda: vision.from_windows(torch.zeros(3, 2, 2, 1), 4, 4),
+        lambda: vision.shift_mask(4, 4, 2, 2),
+    ):
+        with pytest.raises(ValueError, match=r"windows? must|shift must|x must"):
             wrong()
 
 
@@ -82,6 +88,12 @@ def test_tokens_of_concrete_images() -> None:
     for call in (vision.best_grid, vision.llava_next_tokens, vision.internvl_tiles, vision.qwen2_vl_size):
         with pytest.raises(ValueError, match="height must"):
             call(0, 5)
+    for side, told in ((224, "divide the grids"), (1000, "multiple of 14")):
+        with pytest.raises(ValueError, match=told):
+            vision.llava_next_tokens(100, 100, side=side)
+    for name in ("factor", "least", "most"):
+        with pytest.raises(ValueError, match=f"{name} must"):
+            vision.qwen2_vl_size(100, 100, **{name: 0})
     with pytest.raises(ValueError, match="grids must"):
         vision.best_grid(5, 5, ())
 
@@ -91,6 +103,7 @@ def test_merged_tokens_are_internvls_pixel_shuffle_and_lose_nothing() -> None:
     merged = vision.merge_tokens(x)
     assert torch.equal(merged, InternVLModel.pixel_shuffle(None, x, 0.5))
     assert merged.shape == (2, 2, 3, 12)
+    assert vision.merge_tokens(x[:0]).shape == (0, 2, 3, 12)
     assert torch.equal(merged[0, 0, 1].reshape(2, 2, 3), x[0, 0:2, 2:4])
     with pytest.raises(ValueError, match="x must"):
         vision.merge_tokens(x[:, :3])

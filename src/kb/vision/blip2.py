@@ -28,7 +28,14 @@ def query_similarity_loop(queries_BQJ: Tensor, texts_BJ: Tensor) -> Tensor:
 
 
 def query_similarity(queries_BQJ: Tensor, texts_BJ: Tensor) -> Tensor:
-    """Of the similarities of a text to an image's queries the largest, [images, texts]."""
+    """Of the similarities of a text to an image's queries the largest, [images, texts].
+
+    Raises:
+        ValueError: queries are not [B, Q, J], Q from 1, or texts not [B, J] of the same width.
+    """
+    shapes = tuple(queries_BQJ.shape), tuple(texts_BJ.shape)
+    if queries_BQJ.dim() != 3 or texts_BJ.dim() != 2 or not shapes[0][1] or shapes[0][2] != shapes[1][1]:
+        raise ValueError(f"queries must be [B, Q, J] and texts [B, J], got {shapes[0]} and {shapes[1]}")
     return torch.einsum("iqj,tj->itq", queries_BQJ, texts_BJ).amax(-1)
 
 
@@ -39,11 +46,17 @@ class StageOne(nn.Module):
         config: Of the Q-Former.
         start_caption: The token in the place of a text's first, which tells the Q-Former to write.
         joint: Width of the space of the contrast.
+
+    Raises:
+        ValueError: ``joint`` is no positive integer, or the token not in the vocabulary.
     """
 
     def __init__(self, config: QFormerConfig, start_caption: int, joint: int = 256) -> None:
         super().__init__()
         require_count("start_caption", start_caption, least=0)
+        require_count("joint", joint)
+        if start_caption >= config.vocab:
+            raise ValueError(f"start_caption must be below the vocabulary of {config.vocab}, got {start_caption}")
         self.start_caption = start_caption
         self.qformer = QFormer(config)
         self.query_projection, self.text_projection = nn.Linear(config.width, joint), nn.Linear(config.width, joint)

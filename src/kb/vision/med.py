@@ -89,12 +89,14 @@ class MED(nn.Module):
             pad_BT: True where a token is padding; none if not given.
 
         Raises:
-            ValueError: the mode is not known, or does not fit what was given.
+            ValueError: the mode is not known, or does not fit what was given, or a text is longer than the positions.
         """
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
         if (image_BPE is None) != (mode == "text"):
             raise ValueError(f"mode {mode!r} {'wants' if image_BPE is None else 'takes no'} image_BPE")
+        if tokens_BT.dim() != 2 or tokens_BT.shape[1] > self.config.length:
+            raise ValueError(f"tokens must be [B, T], T to {self.config.length}, got {tuple(tokens_BT.shape)}")
         pad_BT = torch.zeros_like(tokens_BT, dtype=torch.bool) if pad_BT is None else pad_BT
         x_BTD = self.norm(self.embed_tokens(tokens_BT) + self.positions[: tokens_BT.shape[1]])
         for layer in self.layers:

@@ -42,7 +42,7 @@ def patchify(images_BCHW: Tensor, patch: int) -> Tensor:
     _require_grid(images_BCHW, patch)
     B, C, H, W = images_BCHW.shape
     grid = images_BCHW.reshape(B, C, H // patch, patch, W // patch, patch)
-    return grid.permute(0, 2, 4, 1, 3, 5).reshape(B, -1, C * patch * patch)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(B, (H // patch) * (W // patch), C * patch * patch)
 
 
 class PatchEmbedding(nn.Module):

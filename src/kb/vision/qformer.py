@@ -121,7 +121,8 @@ class QFormer(nn.Module):
             pad_BT: True where a token is padding; none if not given.
 
         Raises:
-            ValueError: the kind is not known, or the image has not the width E.
+            ValueError: the kind is not known, the image has not the width E, or tokens are not one text an image,
+                no longer than the positions.
         """
         config = self.config
         if image_BPE.dim() != 3 or image_BPE.shape[2] != config.image_width:
@@ -130,6 +131,8 @@ class QFormer(nn.Module):
         x_BLD = self.queries.expand(B, -1, -1)
         pad_BL = torch.zeros(B, Q, dtype=torch.bool, device=x_BLD.device)
         if tokens_BT is not None:
+            if tokens_BT.dim() != 2 or len(tokens_BT) != B or tokens_BT.shape[1] > config.length:
+                raise ValueError(f"tokens must be [{B}, T], T to {config.length}, got {tuple(tokens_BT.shape)}")
             text_BTD = self.embed_tokens(tokens_BT) + self.positions[: tokens_BT.shape[1]]
             x_BLD = torch.cat((x_BLD, text_BTD), dim=1)
             pad_BL = torch.cat((pad_BL, torch.zeros_like(tokens_BT).bool() if pad_BT is None else pad_BT), dim=1)

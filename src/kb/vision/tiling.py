@@ -50,15 +50,22 @@ def best_grid(height: int, width: int, grids: Sequence[tuple[int, int]] = LLAVA_
 
 
 def llava_next_tokens(height: int, width: int, *, side: int = 336, patch: int = 14) -> int:
-    """Tokens of LLaVA-NeXT: a thumbnail, and the tiles less what was padding, a newline token after each row."""
-    rows, columns = (length // side * (side // patch) for length in best_grid(height, width))
+    """Tokens of LLaVA-NeXT: a thumbnail, and the tiles less what was padding, a newline token after each row.
+
+    Raises:
+        ValueError: a size is not a positive integer, the side is no multiple of the patch, or the grids are not of it.
+    """
+    thumbnail, grid = square_tokens(side, patch), best_grid(height, width)
+    if any(length % side for length in grid):
+        raise ValueError(f"side must divide the grids of LLaVA-NeXT, which are of 336, got {side}")
+    rows, columns = (length // side * (side // patch) for length in grid)
     if width / height > columns / rows:
         inner = int(round(height * (columns / width), 7))
         rows -= (rows - inner) // 2 * 2
     else:
         inner = int(round(width * (rows / height), 7))
         columns -= (columns - inner) // 2 * 2
-    return square_tokens(side, patch) + rows * columns + rows
+    return thumbnail + rows * columns + rows
 
 
 def internvl_tiles(height: int, width: int, *, side: int = 448, least: int = 1, most: int = 12) -> tuple[int, int]:
@@ -101,6 +108,8 @@ def qwen2_vl_size(
         ValueError: a size is not a positive integer, or one side is over 200 times the other.
     """
     _require_size(height, width)
+    for name, value in (("factor", factor), ("least", least), ("most", most)):
+        require_count(name, value)
     if max(height, width) > 200 * min(height, width):
         raise ValueError(f"height and width must be within a factor of 200, got {height} and {width}")
     rows, columns = round(height / factor) * factor, round(width / factor) * factor
@@ -130,4 +139,4 @@ def merge_tokens(x_BHWC: Tensor, side: int = 2) -> Tensor:
         raise ValueError(f"x must be [B, H, W, C] with H and W multiples of {side}, got {tuple(x_BHWC.shape)}")
     B, H, W, C = x_BHWC.shape
     cut = x_BHWC.reshape(B, H // side, side, W // side, side, C)
-    return cut.permute(0, 1, 3, 2, 4, 5).reshape(B, H // side, W // side, -1)
+    return cut.permute(0, 1, 3, 2, 4, 5).reshape(B, H // side, W // side, side * side * C)

@@ -23,8 +23,10 @@ def to_windows(x_BHWC: Tensor, window: int) -> Tensor:
     """[B, H, W, C] to [B K, M, M, C], windows row by row.
 
     Raises:
-        ValueError: the window does not divide both sides.
+        ValueError: there are not four axes, or the window does not divide both sides.
     """
+    if x_BHWC.dim() != 4:
+        raise ValueError(f"x must be [B, H, W, C], got {tuple(x_BHWC.shape)}")
     B, H, W, C = x_BHWC.shape
     _require_windows(H, W, window)
     cut = x_BHWC.reshape(B, H // window, window, W // window, window, C)
@@ -32,9 +34,17 @@ def to_windows(x_BHWC: Tensor, window: int) -> Tensor:
 
 
 def from_windows(windows: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of :func:`to_windows`: [B K, M, M, C] to [B, H, W, C]."""
+    """The inverse of :func:`to_windows`: [B K, M, M, C] to [B, H, W, C].
+
+    Raises:
+        ValueError: the windows are no squares, do not divide both sides, or are not so many that images are whole.
+    """
+    if windows.dim() != 4 or windows.shape[1] != windows.shape[2]:
+        raise ValueError(f"windows must be [B K, M, M, C], got {tuple(windows.shape)}")
     M, C = windows.shape[1], windows.shape[3]
     _require_windows(height, width, M)
+    if len(windows) % (height // M * (width // M)):
+        raise ValueError(f"windows must be a multiple of {height // M * (width // M)}, got {len(windows)}")
     grid = windows.reshape(-1, height // M, width // M, M, M, C)
     return grid.transpose(2, 3).reshape(-1, height, width, C)
 
@@ -57,7 +67,10 @@ def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
 
 
 def shift_mask_loop(height: int, width: int, window: int, shift: int) -> Tensor:
-    """Reference: two tokens see each other if they were less than a window apart in the image before it was rolled."""
+    """Reference: two tokens see each other if they were less than a window apart in the image before it was rolled.
+
+    With a single window across an image opposite edges are that near, and the two differ; Swin shifts no single window.
+    """
     _require_windows(height, width, window)
     per_row, size = width // window, window * window
     mask = torch.zeros(height // window * per_row, size, size, dtype=torch.bool)

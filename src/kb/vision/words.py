@@ -21,6 +21,8 @@ class Words:
     """Texts to rows of numbers and back: start, words, end, padding."""
 
     def __init__(self, texts: Iterable[str]) -> None:
+        if isinstance(texts, str):
+            raise ValueError(f"texts must be several texts, got the one text {texts!r}")
         words = sorted({word for text in texts for word in split(text)})
         if not words:
             raise ValueError("texts must hold at least one word, got none")
@@ -53,11 +55,17 @@ class Words:
         return table
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The words up to the first end token."""
+        """The words up to the first end token.
+
+        Raises:
+            ValueError: a number stands for no word.
+        """
         kept: list[str] = []
         for number in ids:
             if number == END:
                 break
+            if not 0 <= number < len(self):
+                raise ValueError(f"ids must be from 0 to {len(self) - 1}, got {number}")
             if number not in (PAD, START):
                 kept.append(self.words[number])
         return " ".join(kept)
