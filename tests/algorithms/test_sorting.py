@@ -177,6 +177,7 @@ class TestReplacementSelection:
 
         assert lengths([4, 1, 6, 2, 3, 5], 2) == [3, 3]  # by hand: 1 4 6, while 2 and 3 wait; then 2 3 5
         assert lengths(list(range(1000)), 10) == [1000]
+        assert lengths([7] * 100, 10) == [100]  # what equals the last one can follow it
         assert lengths(list(range(1000, 0, -1)), 10) == [10] * 100
         source = random.Random(0)
         nearly = sorted(range(1000), key=lambda n: n + source.random() * 9)
