@@ -201,3 +201,11 @@ def test_glove_falls_and_its_compiled_loop_is_the_plain_one() -> None:
 def test_bad_input_is_refused(call, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_power_is_that_of_the_words_side() -> None:
+    matrix = np.diag([8.0, 4.0, 2.0])
+    for power in (0.0, 0.25, 1.0):
+        words_VD, contexts_CD = svd_vectors(matrix, 3, power)
+        np.testing.assert_allclose(np.linalg.norm(words_VD, axis=0), np.array([8.0, 4.0, 2.0]) ** power)
+        np.testing.assert_allclose(words_VD @ contexts_CD.T, matrix, atol=1e-9)
