@@ -17,6 +17,7 @@ from kb.algorithms.concurrency import (
     Texts,
     ask,
     ask_async,
+    cores_free,
     cores_used,
     count_down,
     double_shared,
@@ -71,6 +72,10 @@ def test_a_dataset_refuses_what_is_outside():
     for index in (3, -1):
         with pytest.raises(IndexError, match=r"index must be in 0 to 2"):
             Texts(3, 0)[index]
+
+
+def test_free_cores_are_some_of_the_machines():
+    assert 0 <= cores_free(0.05) <= (os.cpu_count() or 1)
 
 
 def test_bad_numbers():

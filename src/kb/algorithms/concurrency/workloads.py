@@ -34,14 +34,21 @@ def cores_used(work: Callable[[], object]) -> float:
     """Processor time over time on the wall while ``work`` runs: of this process and of those it has started before."""
     import psutil  # here, as numpy below
 
-    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    family = psutil.Process().children(recursive=True)
 
     def busy() -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in family)
+        return time.process_time() + sum(sum(process.cpu_times()[:2]) for process in family)
 
     wall, cpu = time.perf_counter(), busy()
     work()
     return (busy() - cpu) / (time.perf_counter() - wall)
+
+
+def cores_free(seconds: float = 0.3) -> float:
+    """How many cores of the machine nobody used, this process included, in the next moment."""
+    import psutil
+
+    return (os.cpu_count() or 1) * (1 - psutil.cpu_percent(seconds) / 100)
 
 
 def ask(address: Address, patience: float = 10.0) -> bytes:
