@@ -17,7 +17,10 @@ from typing import TextIO
 import psutil
 from filelock import FileLock
 
+from book import cards
 from book.notebooks import ROOT
+from book.publish import address, pages_address
+from book.questions import BANK, load
 
 SITE = ROOT / "_build" / "html"
 
@@ -68,6 +71,7 @@ def build(root: Path = ROOT, site: Path | None = None) -> Path:
         problems = _sphinx(root, partial / "html", partial / "doctrees")
         if problems:
             raise BuildError(problems)
+        _write_cards(root, partial / "html", site)
         # One at a time, as two builds of one tree may end together; and what a killed one left is swept up.
         with FileLock(site.with_name(f".{site.name}.lock")):
             shutil.rmtree(former, ignore_errors=True)
@@ -79,6 +83,14 @@ def build(root: Path = ROOT, site: Path | None = None) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return site / "index.html"
+
+
+def _write_cards(root: Path, output: Path, site: Path) -> None:
+    """Write the questions as files to take along; their links lead to the published site, else to this one."""
+    bank = root / "chapters" / BANK.name
+    if bank.is_file():
+        known = address(root)
+        cards.write(output / cards.FOLDER, load(bank), pages_address(known) if known else f"{site.resolve().as_uri()}/")
 
 
 def _sweep(site: Path) -> None:

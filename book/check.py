@@ -1,11 +1,12 @@
 """``make test``: everything that has to hold, step after step, and one table at the end.
 
 Lint, types, unit tests, every page by strict nbval, the site and the tests on it. A step that fails stops no other, so
-that one run shows all there is to mend; the exit status is that of the worst. Each page runs in a process of its own.
-Those that time nothing run two at a time with one thread each, which gives the stored outputs on another number of
-threads than a reader's; then those that time things run one after the other, with the machine to themselves. Where the
-machine is shared all the same, a bound on times may fail: such a page runs once more, and the table says so. Skipped
-tests are listed with their reasons, and what was counted is recorded for the status page.
+that one run shows all there is to mend; the exit status is that of the worst. Each page runs in a process of its own,
+two at a time with a core and one thread each, on which a race of two contenders in turns is as fair as on an idle
+machine, and the stored outputs are had on another number of threads than a reader's. Those that start processes or
+threads of their own run one after the other, with the machine to themselves. A bound on times may fail all the same:
+such a page runs once more, alone, and the table says so. Skipped tests are listed with their reasons, and what was
+counted is recorded for the status page.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from book import imports, kernels, notebooks, records, steps
@@ -27,8 +29,8 @@ SLOWEST_PAGE = 120  # seconds, the budget of a page on 2 cores
 # Most of a test's time is Python's own, or a browser's, which a kernel's second thread does not shorten; a second
 # process does.
 IN_TWO = ("-n", "2", "--dist", "worksteal")
-# Modules that a page imports to measure times, and the class by which it starts processes, which want both cores.
-ALONE = {"time", "timing", "timings", "Ranks"}
+# What a page imports that starts processes or threads, which want both cores.
+ALONE = {"threading", "multiprocessing", "concurrent", "futures", "parallel", "Ranks"}
 NBVAL = ("-p", "no:cacheprovider", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600")
 
 
@@ -47,33 +49,49 @@ def before_pages(root: Path) -> list[Result]:
 
 
 def one_thread() -> dict[str, str]:
-    """The environment of a process beside which another one runs."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+    """The environment of a process beside which another one runs.
+
+    Threads that wait for others do not turn in circles, for these may be waiting for the core.
+    """
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def two_cores() -> SimpleQueue[int]:
+    """The first and the last core that this process may use; the same one twice where there is one."""
+    cores: SimpleQueue[int] = SimpleQueue()
+    if hasattr(os, "sched_getaffinity"):
+        own = sorted(os.sched_getaffinity(0))
+        cores.put(own[0])
+        cores.put(own[-1])
+    return cores
+
+
+def take_a_core(cores: SimpleQueue[int]) -> None:
+    """Keep this thread, and the processes that it starts, to one of the cores: they see no other."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {cores.get()})
 
 
 def pages(root: Path) -> list[Result]:
-    """All pages: two at a time those that time nothing, then each of the others alone; in the order of their names."""
+    """All pages: two at a time, then each of those alone that want the machine; in the order of their names."""
     names = {path: notebooks.page_name(path, root / "chapters") for path in notebooks.pages(root / "chapters")}
     alone = {path for path in names if wants_the_machine(path)}
-    with ThreadPoolExecutor(2) as two:
+    with ThreadPoolExecutor(2, initializer=take_a_core, initargs=(two_cores(),)) as two:
         waiting = {path: two.submit(page, path, names[path], root, beside=True) for path in names if path not in alone}
     results = {path: page(path, names[path], root) for path in names if path in alone}
     results |= {path: result.result() for path, result in waiting.items()}
-    return [results[path] for path in names]
+    return [second_try(results[path], path, names[path], root) for path in names]
 
 
 def wants_the_machine(path: Path) -> bool:
-    """Whether a page imports a clock, or what reads one, or starts processes: it wants the machine to itself."""
+    """Whether a page imports what starts processes or threads: it wants the machine to itself."""
     cells = notebooks.code_cells(notebooks.read(path))
     found = {name for cell in cells for name in imports.imported(notebooks.source(cell))}
-    return not ALONE.isdisjoint(name.rpartition(".")[2] for name in found)
+    return any(not ALONE.isdisjoint(name.split(".")) for name in found)
 
 
 def page(path: Path, name: str, root: Path, *, beside: bool = False) -> Result:
     """One page by strict nbval: every cell runs, and what is not excused puts out what is stored.
-
-    Once more where the first cell that fails is one whose output may vary, such as a bound on a time. A cell that is
-    compared gets no second try.
 
     Args:
         path: The notebook.
@@ -82,17 +100,22 @@ def page(path: Path, name: str, root: Path, *, beside: bool = False) -> Result:
         beside: Another page runs at the same time: it takes one thread, and its output is shown when it has ended.
     """
     env: Mapping[str, str] | None = one_thread() | kernels.BESIDE if beside else None
-
-    def once() -> Result:
-        return steps.pytest(f"page {name}", [*NBVAL, str(path)], root, skips_fail=True, env=env, capture=beside)
-
-    result = once()
-    if result.failures and (first := result.failures[0]) in varying(path):
-        result = once()
-        result.note = f"{result.note} run twice: at first, {first} failed, whose output may vary".strip()
+    result = steps.pytest(f"page {name}", [*NBVAL, str(path)], root, skips_fail=True, env=env, capture=beside)
     if result.seconds > SLOWEST_PAGE:
         result.note = f"{result.note} over its budget of {SLOWEST_PAGE} s".strip()
     return result
+
+
+def second_try(result: Result, path: Path, name: str, root: Path) -> Result:
+    """What a page came to; once more, alone, where the first cell that failed is one whose output may vary.
+
+    Such as a bound on a time. A cell that is compared gets no second try.
+    """
+    if not result.failures or (first := result.failures[0]) not in varying(path):
+        return result
+    again = page(path, name, root)
+    again.note = f"{again.note} run twice: at first, {first} failed, whose output may vary".strip()
+    return again
 
 
 def varying(path: Path) -> set[str]:
@@ -126,7 +149,7 @@ def one_page(path: Path, name: str, root: Path) -> list[Result]:
     return [
         steps.command("lint", ["ruff", "check", str(path)], root),
         steps.pytest("rules", ["tests/book/test_pages.py", "-k", f"[{name}- or test_book"], root),
-        page(path, name, root),
+        second_try(page(path, name, root), path, name, root),
     ]
 
 

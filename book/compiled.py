@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from kb.algorithms import Automaton
+from kb.embeddings import GloVe, Word2Vec
 from kb.gbdt import GBDTClassifier, GBDTRanker, GBDTRegressor
 from kb.lm import DecoderLM, ModelConfig
 from kb.nn.processor import panels_are_fast
@@ -59,6 +60,13 @@ def serving() -> None:
         LLM(model, num_gpu_blocks_override=16).generate([list(range(1, 50)), [4]], params, use_tqdm=False)
 
 
+def word_vectors() -> None:
+    """A few steps of word2vec and of GloVe."""
+    text = [list("abcdefgh")] * 3
+    Word2Vec(text, vector_size=4, min_count=1)
+    GloVe(text, 4, min_count=1, epochs=1)
+
+
 def words() -> None:
     """A word, sought in both ways."""
     automaton: Automaton[int] = Automaton()
@@ -72,6 +80,7 @@ def main() -> int:
     if find_spec("numba") is not None:
         trees()
         serving()
+        word_vectors()
         words()
     return 0
 

@@ -22,6 +22,7 @@ from book import notebooks, setup_cell
 
 SITE = notebooks.ROOT / "_build" / "html"
 BRANCH = "gh-pages"
+GITHUB = re.compile(r"https://github\.com/([^/]+)/([^/]+)")
 SOURCES = "_sources"
 
 
@@ -82,6 +83,15 @@ def address(root: Path = notebooks.ROOT) -> str:
 def is_setup(source: str) -> bool:
     """Whether ``source`` is the set-up cell, with whatever address and revision."""
     return re.sub(r'^(ADDRESS|REVISION) = ".*"$', r'\1 = ""', source, flags=re.MULTILINE) == setup_cell.text()
+
+
+def pages_address(repository: str) -> str:
+    """Where GitHub Pages serves the branch of a repository, "" where it is on no host that we know to do so."""
+    found = GITHUB.fullmatch(repository)
+    if found is None:
+        return ""
+    host = f"{found[1].lower()}.github.io"
+    return f"https://{host}/" if found[2].lower() == host else f"https://{host}/{found[2]}/"
 
 
 def address_notebook(path: Path, repository: str, revision: str) -> None:

@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,11 +47,38 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported_parts(path: Path, source: str | None = None) -> set[str]:
+@dataclass(frozen=True)
+class Facts:
+    """What the rules ask of a file, from one parse; the trees of all files would be too much to keep."""
+
+    parts: set[str]
+    modules: set[str]
+    lines: int
+    functions: dict[str, int]  # lines of each
+
+
+@cache
+def facts(path: Path) -> Facts:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    nodes = list(ast.walk(tree))
+    modules = {
+        name
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [*(alias.name for alias in node.names), getattr(node, "module", None) or ""]
+    }
+    functions = [n for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {f.name: (f.end_lineno or f.lineno) - f.lineno + 1 for f in functions}
+    parts = imported_parts(path, tree) if path.is_relative_to(SRC) else set()
+    return Facts(parts, modules, len(text.splitlines()), lengths)
+
+
+def imported_parts(path: Path, tree: ast.AST) -> set[str]:
     """The parts of kb that a file imports: the first name after ``kb``, wherever in the file the import stands."""
     package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
     names = []
-    for node in ast.walk(ast.parse(source if source is not None else path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -70,7 +99,7 @@ def allowed(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_a_module_imports_only_from_the_floors_below(path: Path) -> None:
-    assert imported_parts(path) - allowed(path) == set()
+    assert facts(path).parts - allowed(path) == set()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +118,7 @@ def test_a_module_imports_only_from_the_floors_below(path: Path) -> None:
 )
 def test_an_import_from_another_floor_is_found(name: str, source: str, wrong: set[str]) -> None:
     path = SRC / "kb" / name
-    assert imported_parts(path, source) - allowed(path) == wrong
+    assert imported_parts(path, ast.parse(source)) - allowed(path) == wrong
 
 
 def python(code: str) -> str:
@@ -126,19 +155,11 @@ def test_every_module_can_be_imported_without_a_gpu_triton_or_a_network() -> Non
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_no_pickle(path: Path) -> None:
-    names = {
-        name
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in [*(alias.name for alias in node.names), getattr(node, "module", None) or ""]
-    }
-    assert not names & {"pickle", "cPickle", "dill", "joblib", "shelve", "cloudpickle"}
+    assert not facts(path).modules & {"pickle", "cPickle", "dill", "joblib", "shelve", "cloudpickle"}
 
 
 @pytest.mark.parametrize("path", [*MODULES, *MACHINERY], ids=relative)
 def test_files_and_functions_are_short(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= LONGEST_FILE
-    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lengths = {f.name: (f.end_lineno or f.lineno) - f.lineno + 1 for f in functions}
-    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
+    found = facts(path)
+    assert found.lines <= LONGEST_FILE
+    assert {name: lines for name, lines in found.functions.items() if lines > LONGEST_FUNCTION} == {}

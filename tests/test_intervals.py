@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,6 +43,12 @@ def test_mcnemar_is_a_binomial_test(only_first: int, only_second: int) -> None:
 def test_mcnemar_of_large_counts() -> None:
     assert mcnemar(5000, 5000) == 1.0
     assert mcnemar(5200, 4800) == pytest.approx(2 * binom.cdf(4800, 10000, 0.5), rel=1e-6)
+
+
+def test_counts_of_numpy_do_not_overflow() -> None:
+    assert mcnemar(np.int64(520), np.int64(480)) == mcnemar(520, 480)
+    counts = [200, 90, 60, 100]
+    assert newcombe(*(np.uint8(count) for count in counts)) == newcombe(*counts)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ BOOK_RULES: tuple[Callable[[Book], list[str]], ...] = (
     whole.targets_are_unique,
     whole.documents_resolve,
     whole.question_bank,
+    answers.advice,
 )
 
 __all__ = ["BOOK_RULES", "PAGE_RULES", "Book", "Page"]

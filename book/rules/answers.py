@@ -2,20 +2,22 @@
 
 Pages of most chapters end with the questions that they answer, and their sources. A page of the interview chapter *is*
 its questions: each is a section of level 2, with the answer that one would say aloud first, the full one with its cells
-below, traps, follow-ups and the sources of this answer at its end.
+below, traps, follow-ups and the sources of this answer at its end. Some questions have no answer that a cell could
+show; their page is plain Markdown, has the same parts, and says that it is advice.
 """
 
 import re
 from collections.abc import Sequence
 
 from book.rules import measure
-from book.rules.model import Page
-from book.rules.sections import Section, sections, under
+from book.rules.model import Book, Page
+from book.rules.sections import Section, sections, sections_of, under
 
 PARTS = ("**30-second answer.**", "**Why it is asked.**", "**Follow-ups.**")
 LONG_PARTS = ("**In Chinese.**", *PARTS[:2], "**Traps.**", PARTS[2], "**Sources.**")
 MOST_WORDS = 80  # of a 30-second answer
 CHAPTER = "interview/"
+ADVICE = "**Advice, not measured.**"
 
 
 def interview_questions(page: Page) -> list[str]:
@@ -38,22 +40,27 @@ def long_answers(page: Page) -> list[str]:
     """
     if not _is_interview(page):
         return []
-    bank = {question.get("id"): question for question in page.book.questions}
-    answers = [group for group in _groups(page) if _target(group[0])]
+    answers = _answers(sections(page))
     problems = [] if answers else ["no question of level 2 with a target `(q-...)=` above it"]
     for group in answers:
-        title, text = group[0].title, "\n".join(line for section in group for line in ["", *section.text])
-        problems += _parts(title, text, LONG_PARTS)
-        question = bank.get(_target(group[0]), {})
-        if title != question.get("en"):
-            problems.append(f"`{title}`: the bank asks {question.get('en')!r}")
-        chinese = re.search(rf"^{re.escape(LONG_PARTS[0])}(.*)$", text, re.MULTILINE)
-        if chinese and chinese[1].strip() != question.get("zh", "").strip():
-            problems.append(f"`{title}`: the wording in Chinese is not that of the bank, {question.get('zh')}")
+        problems += _long_answer(group, page.book)
         if not any(measure.asserts_in(cell) for section in group for cell in section.code):
-            problems.append(f"`{title}`: no cell asserts anything")
-        if "{cite" not in text.rpartition(LONG_PARTS[-1])[2]:
-            problems.append(f"`{title}`: its sources cite nothing")
+            problems.append(f"`{group[0].title}`: no cell asserts anything")
+    return problems
+
+
+def advice(book: Book) -> list[str]:
+    """A Markdown page of the interview chapter that answers questions: the long form, without cells, and said to be so.
+
+    Before its first question stands ``**Advice, not measured.**``, as no cell would fail if an answer were wrong.
+    """
+    problems = []
+    for name in sorted(set(book.documents) - set(book.notebooks)):
+        text = book.documents[name]
+        answers = _answers(sections_of(text)) if name.startswith(f"chapters/{CHAPTER}") else []
+        problems += [f"{name}: {problem}" for group in answers for problem in _long_answer(group, book)]
+        if answers and ADVICE not in text.partition("\n## ")[0]:
+            problems.append(f"{name}: wanted {ADVICE} before the first question, as it has no cells")
     return problems
 
 
@@ -77,15 +84,31 @@ def _target(section: Section) -> str:
     return found[1] if found else ""
 
 
-def _groups(page: Page) -> list[list[Section]]:
-    """Each section of level 2 with those below it."""
+def _answers(found: Sequence[Section]) -> list[list[Section]]:
+    """Each section of level 2 that answers a question, with those below it."""
     groups: list[list[Section]] = []
-    for section in sections(page):
+    for section in found:
         if section.level == 2:
             groups.append([section])
         elif section.level > 2 and groups:
             groups[-1].append(section)
-    return groups
+    return [group for group in groups if _target(group[0])]
+
+
+def _long_answer(group: Sequence[Section], book: Book) -> list[str]:
+    """What is wrong with the text of one answer in the long form."""
+    bank = {question["id"]: question for question in book.bank[0]}
+    title, text = group[0].title, "\n".join(line for section in group for line in ["", *section.text])
+    problems = _parts(title, text, LONG_PARTS)
+    question = bank.get(_target(group[0]), {})
+    if title != question.get("en"):
+        problems.append(f"`{title}`: the bank asks {question.get('en')!r}")
+    chinese = re.search(rf"^{re.escape(LONG_PARTS[0])}(.*)$", text, re.MULTILINE)
+    if chinese and chinese[1].strip() != question.get("zh", "").strip():
+        problems.append(f"`{title}`: the wording in Chinese is not that of the bank, {question.get('zh')}")
+    if "{cite" not in text.rpartition(LONG_PARTS[-1])[2]:
+        problems.append(f"`{title}`: its sources cite nothing")
+    return problems
 
 
 def _parts(title: str, text: str, parts: Sequence[str]) -> list[str]:

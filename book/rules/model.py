@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from book import notebooks
+from book import notebooks, questions
 
 FENCE = re.compile(r"^(`{3,}|~{3,}|:{3,})(.*?)\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 
@@ -89,10 +89,10 @@ class Book:
         return [re.sub(r"\.(md|ipynb)$", "", name) for name in found]
 
     @cached_property
-    def questions(self) -> Any:
-        """The question bank as it stands in chapters/questions.yml, not yet judged."""
-        path = self.chapters / "questions.yml"
-        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
+    def bank(self) -> tuple[list[dict[str, str]], list[str]]:
+        """The well-formed entries of chapters/questions.yml, and what is wrong with the others."""
+        path = self.chapters / questions.BANK.name
+        return questions.read_bank(path) if path.exists() else ([], [])
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).with_suffix("").as_posix()

@@ -1,4 +1,4 @@
-"""A page cut at its headings: what the rules on its shape look at."""
+"""A page, or a plain Markdown text, cut at its headings: what the rules on its shape look at."""
 
 import re
 from dataclasses import dataclass, field
@@ -25,14 +25,28 @@ def sections(page: Page) -> list[Section]:
     for cell in page.nb.cells:
         if cell.cell_type == "code" and found:
             found[-1].code.append(cell)
-        for line in without_code(cell.source).splitlines() if cell.cell_type == "markdown" else ():
-            heading = re.match(r"(#{1,6})\s+(.+?)\s*$", line)
-            if heading:
-                found.append(Section(len(heading[1]), heading[2], last))
-            elif found:
-                found[-1].text.append(line)
-            last = line.strip() or last
+        elif cell.cell_type == "markdown":
+            last = _cut(cell.source, found, last)
     return found
+
+
+def sections_of(text: str) -> list[Section]:
+    """A Markdown text cut at its headings; its sections have no code cells."""
+    found: list[Section] = []
+    _cut(text, found, "")
+    return found
+
+
+def _cut(text: str, found: list[Section], last: str) -> str:
+    """Add the sections of a text to those found; returns the last line that is not empty, ``last`` if there is none."""
+    for line in without_code(text).splitlines():
+        heading = re.match(r"(#{1,6})\s+(.+?)\s*$", line)
+        if heading:
+            found.append(Section(len(heading[1]), heading[2], last))
+        elif found:
+            found[-1].text.append(line)
+        last = line.strip() or last
+    return last
 
 
 def under(page: Page, title: str) -> list[Section] | None:

@@ -1,12 +1,10 @@
 """Rules on the book as a whole: its contents, its targets, its question bank, and its pages that are not notebooks."""
 
-import re
 from collections import Counter
 
+from book import questions
 from book.rules import references
-from book.rules.model import Book, labels_in
-
-QUESTION_KEYS = {"id", "en", "zh", "page"}
+from book.rules.model import Book, without_code
 
 
 def contents_agree(book: Book) -> list[str]:
@@ -32,37 +30,21 @@ def documents_resolve(book: Book) -> list[str]:
 
 
 def question_bank(book: Book) -> list[str]:
-    """Every question of the bank is well-formed, and open or answered where the bank says.
+    """Every question of the bank is well-formed and answered, on the page that the bank names and nowhere else.
 
-    A question that is not marked ``state: open`` is answered: its page exists and holds the target ``(q-<id>)=``. One
-    that is marked has no such target, and no page yet, since a page that is written answers all its questions. Where
-    the bank and a page disagree, the bank is wrong; and so it is where a page answers a question that is not in it.
+    That page exists and holds the target ``(q-<id>)=`` and a 30-second answer below it. Where the bank and a page
+    disagree, the bank is wrong; and so it is where a page answers a question that is not in it.
     """
-    problems, seen = [], set()
-    anchors = {
-        doc: {label for label in labels_in(text) if label.startswith("q-")} for doc, text in book.documents.items()
-    }
-    for place, question in enumerate(book.questions, start=1):
-        missing = sorted(QUESTION_KEYS - set(question))
-        if missing:
-            problems.append(f"question {place}: no {', '.join(missing)}")
-            continue
-        anchor, document = f"q-{question['id']}", f"chapters/{question['page']}"
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", question["id"]) or anchor in seen:
-            problems.append(f"question {place}: the id {question['id']!r} is not a new slug")
-        seen.add(anchor)
-        elsewhere = sorted(doc for doc, held in anchors.items() if anchor in held and doc != document)
-        problems += [f"question {question['id']}: answered on {doc}, the bank says {document}" for doc in elsewhere]
-        answered = anchor in anchors.get(document, ())
-        if document in book.notebooks and not answered:
-            problems.append(f"question {question['id']}: {document} exists and holds no target ({anchor})=")
-        elif answered and "state" in question:
-            problems.append(f"question {question['id']}: marked open, but {document} answers it: delete its state")
-        elif not answered and question.get("state") != "open":
-            problems.append(f"question {question['id']}: there is no page {document}, and it is not marked state: open")
-    problems += [
-        f"{doc}: the question ({anchor})= is not in questions.yml"
-        for doc, held in sorted(anchors.items())
-        for anchor in sorted(held - seen)
-    ]
+    entries, malformed = book.bank
+    problems = list(malformed)
+    held = {document: questions.targets_in(without_code(text)) for document, text in book.documents.items()}
+    pages = {f"q-{entry['id']}": f"chapters/{entry['page']}" for entry in entries}
+    for entry in entries:
+        problems += questions.unanswered(entry, held.get(f"chapters/{entry['page']}"))
+    for document, anchors in sorted(held.items()):
+        for anchor in sorted(anchors):
+            if anchor not in pages:
+                problems.append(f"{document}: the question ({anchor})= is not in questions.yml")
+            elif pages[anchor] != document:
+                problems.append(f"{document}: answers ({anchor})=, the bank says {pages[anchor]}")
     return problems

@@ -24,6 +24,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("cache-picture", home.CachePicture)
     app.add_directive("colab-note", colab.ColabNote)
     app.add_directive("question-bank", question_bank.QuestionBank)
+    app.add_directive("question-sheet", question_bank.QuestionSheet)
     app.add_directive("book-status", status.BookStatus)
     app.connect("config-inited", _add_static)
     app.connect("config-inited", bibliography.register)

@@ -4,7 +4,6 @@ The published site lives on the branch gh-pages, and with it the published noteb
 cell knows where to install ``kb`` from. A notebook of the main branch does not, so the button points to the former.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ from docutils import nodes  # type: ignore[import-untyped]
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from book.publish import BRANCH, SOURCES, address
+from book.publish import BRANCH, GITHUB, SOURCES, address
 
 
 def on_github(repository: str) -> bool:
     """Whether an address is a repository on GitHub: Colab opens notebooks of no other host by their address."""
-    return re.fullmatch(r"https://github\.com/[^/]+/[^/]+", repository) is not None
+    return GITHUB.fullmatch(repository) is not None
 
 
 def configure(app: Sphinx, config: Any) -> None:

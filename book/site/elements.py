@@ -39,9 +39,9 @@ def visit(translator: Any, node: Element) -> None:
 
 
 def depart(translator: Any, node: Element) -> None:
-    """Write the closing tag."""
+    """Write the closing tag, and a line end where it shows as no blank."""
     if node["tag"] not in ("input", "img", "br"):
-        translator.body.append(f"</{node['tag']}>\n")
+        translator.body.append(f"</{node['tag']}>" + ("" if node["tag"] in ("a", "span") else "\n"))
 
 
 def raw(html: str) -> nodes.raw:

@@ -14,7 +14,7 @@ from book.site.elements import date, doc_link, element, raw, table
 
 @dataclass(frozen=True)
 class Chapter:
-    """A chapter of the plan: its folder, its title, what it builds, and what it is raced against."""
+    """A chapter: its folder, its title, what it builds, and what it is raced against."""
 
     folder: str
     title: str
@@ -64,7 +64,7 @@ CHAPTERS = (
 
 
 class ChapterCards(SphinxDirective):
-    """A card for each chapter; one without pages says that it is planned."""
+    """A card for each chapter, with the number of its notebooks."""
 
     def run(self) -> list[nodes.Node]:
         """Make the cards."""
@@ -72,20 +72,14 @@ class ChapterCards(SphinxDirective):
 
     def _card(self, chapter: Chapter) -> nodes.Node:
         folder = Path(self.env.srcdir) / "chapters" / chapter.folder
-        index = folder / "index.md"
-        self.env.note_dependency(str(index))
-        title: nodes.Node = nodes.Text(chapter.title)
-        state = "Planned"
-        if index.is_file():
-            count = len(pages(folder))
-            state = f"{count} page{'' if count == 1 else 's'} so far"
-            title = doc_link(self.env, f"/chapters/{chapter.folder}/index", chapter.title)
+        count = len(pages(folder))
+        title = doc_link(self.env, f"/chapters/{chapter.folder}/index", chapter.title)
         return element(
             "li",
             element("p", title, classes="kb-card-title"),
             element("p", chapter.text),
             element("p", f"Held against {chapter.rival}", classes="kb-rival"),
-            element("p", state, classes="kb-state " + ("kb-answered" if index.is_file() else "kb-open")),
+            element("p", f"{count} notebook{'' if count == 1 else 's'}", classes="kb-card-count"),
             classes="kb-card",
         )
 

@@ -1,19 +1,25 @@
 """Checks of arguments that many functions share, so that all refuse the same things in the same words.
 
-True and False are no numbers here, although Python counts them among the integers.
+True and False are no numbers here, although Python counts them among the integers. NumPy's integers and floats are
+numbers, as counts from an array or a data frame always are; an array or a tensor of one entry, a Fraction and a Decimal
+are none, as what is done with the number may not work with them.
 """
 
 import math
+from numbers import Integral, Rational, Real
+from typing import TypeGuard
+
+# The answers narrow to int and float: of a NumPy number nothing is asked that these cannot do.
 
 
-def is_integer(value: object) -> bool:
-    """Whether a value is an integer."""
-    return isinstance(value, int) and not isinstance(value, bool)
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether a value is an integer, Python's or NumPy's."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def is_number(value: object) -> bool:
-    """Whether a value is an integer or a float, and finite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is an integer or a float, Python's or NumPy's, and finite."""
+    if not is_integer(value) and (not isinstance(value, Real) or isinstance(value, bool | Rational)):
         return False
     try:
         return math.isfinite(value)
@@ -27,5 +33,5 @@ def require_count(name: str, value: object, *, least: int = 1) -> None:
     Raises:
         ValueError: it is not; the message names the argument, and what came.
     """
-    if not (isinstance(value, int) and is_integer(value) and value >= least):
+    if not (is_integer(value) and value >= least):
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")

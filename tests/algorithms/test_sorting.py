@@ -137,6 +137,17 @@ class TestMerging:
 
     @pytest.mark.parametrize("merging", [merge_blocks, merge_by_losers])
     @pytest.mark.parametrize("reverse", [False, True])
+    def test_equal_keys_keep_their_order_across_blocks(self, merging: Any, reverse: bool) -> None:
+        order = Order(lambda line: line[:1], reverse, None)
+        lines = [b"%d line %d" % (n % 7 // 3, n) for n in range(1200)]
+        runs = [sorted(lines[at : at + 300], key=order.key, reverse=reverse) for at in range(0, 1200, 300)]
+        found: list[bytes] = []
+        readers = [LineReader(io.BytesIO(b"\n".join(run)).read, order, Account(1 << 14)) for run in runs]
+        merging(readers, 4096, order, lambda entries: found.extend(order.lines(entries)))
+        assert found == sorted(lines, key=order.key, reverse=reverse)
+
+    @pytest.mark.parametrize("merging", [merge_blocks, merge_by_losers])
+    @pytest.mark.parametrize("reverse", [False, True])
     def test_keys_without_an_order_lose_no_line_and_end(self, merging: Any, reverse: bool) -> None:
         order = Order(lambda line: math.nan if line == b"n" else int(line), reverse, None)
         runs = [[b"9", b"9", b"9", b"n", b"5"], [b"n"] * 3, [b"7", b"n", b"6"], [b"8"]]  # so list.sort leaves them
@@ -166,6 +177,7 @@ class TestReplacementSelection:
 
         assert lengths([4, 1, 6, 2, 3, 5], 2) == [3, 3]  # by hand: 1 4 6, while 2 and 3 wait; then 2 3 5
         assert lengths(list(range(1000)), 10) == [1000]
+        assert lengths([7] * 100, 10) == [100]  # what equals the last one can follow it
         assert lengths(list(range(1000, 0, -1)), 10) == [10] * 100
         source = random.Random(0)
         nearly = sorted(range(1000), key=lambda n: n + source.random() * 9)

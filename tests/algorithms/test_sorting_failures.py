@@ -124,6 +124,12 @@ class TestInterrupted:
             external_sort(folder / "a", folder / "b", memory=MEMORY, key=key, fan_in=2)
         assert_untouched(folder)
 
+    @pytest.mark.parametrize("encoding", ["utf-8", None])
+    def test_a_key_that_decodes_is_not_a_wrong_line(self, folder: Path, encoding: str | None) -> None:
+        with pytest.raises(UnicodeDecodeError, match="can't decode byte 0xfe in position 1"):
+            external_sort(folder / "a", folder / "b", encoding=encoding, key=lambda line: b"a\xfe".decode())
+        assert_untouched(folder)
+
     def test_keys_that_do_not_compare(self, folder: Path) -> None:
         with pytest.raises(TypeError, match="not supported"):
             external_sort(folder / "a", folder / "b", key=lambda line: None)
@@ -141,7 +147,7 @@ class TestInterrupted:
             assert process.stdout is not None
             assert process.stdout.readline() == "merging\n"
             process.send_signal(how)
-            assert process.wait(30) != 0
+            assert process.wait(120) != 0
         assert_untouched(folder)
 
     @posix
@@ -205,6 +211,20 @@ class TestPlace:
         lines = (folder / "b").read_bytes().split()
         assert lines == sorted(lines)
         assert len(lines) == 9_000
+
+    @posix
+    @pytest.mark.parametrize("mode", [0o600, 0o400, 0o666])
+    @pytest.mark.parametrize("has_nameless", [False, True])
+    def test_permissions_are_those_of_what_was_there(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, mode: int, has_nameless: bool
+    ) -> None:
+        if not has_nameless:
+            monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+            monkeypatch.setattr(tempfile, "_O_TMPFILE_WORKS", False)
+        (folder / "b").chmod(mode)
+        external_sort(folder / "a", folder / "b", memory=MEMORY)
+        assert (folder / "b").stat().st_mode & 0o777 == mode
+        assert (folder / "b").stat().st_size == 81_000
 
     def test_runs_may_lie_elsewhere(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         other = tmp_path_factory.mktemp("runs")

@@ -109,8 +109,7 @@ def book_root(tmp_path: Path) -> Path:
         "chapters/glossary.md": "# Glossary\n\n```{glossary}\nKV cache\n  What is kept.\n```\n",
         "chapters/references.bib": "@article{someone2020title,\n  title = {Title},\n}\n",
         "chapters/questions.yml": (
-            "- {id: good-page, en: 'What is it?', zh: 是什么, page: serving/good}\n"
-            "- {id: not-yet, en: 'And this?', zh: 这个呢, page: serving/later, state: open}\n"
+            "- {difficulty: basic, asked: explain, id: good-page, en: 'What is it?', zh: 是什么, page: serving/good}\n"
         ),
     }
     for name, text in files.items():

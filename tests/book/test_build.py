@@ -10,23 +10,27 @@ import pytest
 from bs4 import BeautifulSoup
 from pybtex.database import Entry, Person
 
-from book import check
+from book import cards, check
 from book.build import BuildError, build
 from book.notebooks import ROOT
 from book.site.accessible import named_toggles, without_roles
 from book.site.bibliography import AuthorYearLabels
 from book.site.colab import on_github
+from book.site.home import CHAPTERS
 from book.site.offline import is_unwanted, mathjax
 from book.steps import Result, Skip
 
-TOC = "format: jb-book\nroot: index\nchapters:\n  - file: chapters/questions\n  - file: chapters/status\n"
+PAGES = ("questions", "status", "interview/optimization", *(f"{chapter.folder}/index" for chapter in CHAPTERS))
+TOC = "format: jb-book\nroot: index\nchapters:\n" + "".join(f"  - file: chapters/{name}\n" for name in PAGES)
 INDEX = "# A small book\n\n```{chapter-cards}\n```\n\n```{races}\n```\n\n```{colab-note}\n```\n\n$$x^2$$\n"
 QUESTION = '- id: adam\n  en: How does Adam work?\n  zh: "adam优化器原理"\n  page: interview/optimization\n'
+QUESTION += "  difficulty: basic\n  asked: explain\n"
+ANSWER = "# Optimization\n\n(q-adam)=\n## How does Adam work?\n\n**30-second answer.** It divides by $\\sqrt{v}$.\n"
 
 
 @pytest.fixture
 def book(tmp_path, monkeypatch):
-    """A book of three pages with the configuration of the real one."""
+    """A book of a few pages with the configuration of the real one."""
     monkeypatch.delenv("REPOSITORY", raising=False)
     shutil.copy(ROOT / "_config.yml", tmp_path)
     (tmp_path / "book" / "site").mkdir(parents=True)
@@ -38,13 +42,16 @@ def book(tmp_path, monkeypatch):
     (tmp_path / "chapters" / "questions.md").write_text("# Questions\n\n```{question-bank}\n```\n")
     (tmp_path / "chapters" / "status.md").write_text("# Status\n\n```{book-status}\n```\n")
     (tmp_path / "chapters" / "questions.yml").write_text(QUESTION, encoding="utf-8")
+    for chapter in CHAPTERS:
+        (tmp_path / "chapters" / chapter.folder).mkdir()
+        (tmp_path / "chapters" / chapter.folder / "index.md").write_text(f"# {chapter.title}\n")
+    (tmp_path / "chapters" / "interview" / "optimization.md").write_text(ANSWER)
     return tmp_path
 
 
 @pytest.fixture
 def page(book):
     """The same book with a notebook, ``interview/plain``."""
-    (book / "chapters" / "interview").mkdir()
     code = nbformat.v4.new_code_cell("1 + 1", execution_count=1)
     code.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": "2"}, execution_count=1)]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Plain"), code])
@@ -68,13 +75,17 @@ def test_a_build_is_whole_and_local(book):
         assert not [found[name] for found in page.find_all(tag) if "://" in found.get(name, "")]
     assert (index.parent / "_static" / "mathjax" / "tex-chtml.js").is_file()
     assert "unpkg" not in index.read_text(encoding="utf-8")
-    assert [state.text for state in page.select(".kb-card .kb-state")] == ["Planned"] * 6
+    assert [count.text for count in page.select(".kb-card .kb-card-count")] == ["0 notebooks"] * 6
     assert "No race has been recorded yet" in page.text
     assert "without a repository" in page.text
 
     bank = soup(index.parent / "chapters" / "questions.html")
     item = bank.select_one("li.kb-question")
-    assert (item["data-topic"], item["data-state"]) == ("Optimization", "open")
+    assert (item["data-topic"], item["data-asked"]) == ("Optimization", "explain")
+    assert bank.select_one(".kb-count").text == "1 questions, 0 of them from the notes."
+    assert "It divides by" in item.select_one("details.kb-answer").text
+    assert item.select_one(".kb-meta a")["href"] == "interview/optimization.html#q-adam"
+    assert (index.parent / cards.FOLDER / cards.DECK).is_file()
     assert item.select_one('[lang="zh-Hans"]').text.strip() == "adam优化器原理"
     assert bank.select_one("output[aria-live=polite]").text == "1 of 1 questions"
     assert {label["for"] for label in bank.select("#question-filter label")} == {
@@ -83,6 +94,12 @@ def test_a_build_is_whole_and_local(book):
 
     status = soup(index.parent / "chapters" / "status.html").text
     assert status.count("ot recorded yet") == 4
+
+
+def test_a_question_without_an_answer_fails_the_build(book):
+    (book / "chapters" / "interview" / "optimization.md").write_text("# Optimization\n")
+    with pytest.raises(BuildError, match=r"questions\.md:3: ERROR: question adam: .* holds no target"):
+        build(book)
 
 
 def test_a_warning_fails_the_build_and_keeps_the_last_site(book):

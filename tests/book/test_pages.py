@@ -1,5 +1,6 @@
 """Every rule on every real page, and on the book as a whole."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,15 @@ def book() -> Book:
     return Book()
 
 
+@lru_cache(maxsize=1)  # the rules of one page follow each other, and change nothing in it
+def load(path: Path, book: Book) -> Page:
+    return Page.load(path, book)
+
+
 @pytest.mark.parametrize("rule", PAGE_RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", notebooks.pages(), ids=notebooks.page_name)
 def test_page(path: Path, rule, book: Book) -> None:
-    problems = rule(Page.load(path, book))
+    problems = rule(load(path, book))
     assert not problems, "\n".join(["", *problems])
 
 

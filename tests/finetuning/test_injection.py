@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -164,6 +165,14 @@ def test_files_go_to_peft_and_back(kind: str, tokens: Tensor, tmp_path: Path) ->
     read = load_adapter(back, tmp_path / "theirs")
     assert (read.rank, read.scaling, set(read.targets)) == (config.rank, config.scaling, set(config.targets))
     torch.testing.assert_close(back(tokens).logits, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_configuration_of_numpy_s_numbers_is_written(tmp_path: Path) -> None:
+    model = random_llama()
+    inject(model, LoraConfig(np.int64(2), np.float32(4), dropout=np.float32(0.5)))  # type: ignore[arg-type]
+    save_adapter(model, tmp_path)
+    read = load_adapter(random_llama(), tmp_path)
+    assert (read.rank, read.alpha, read.dropout) == (2, 4.0, 0.5)
 
 
 class Rounded(nn.Module):

@@ -7,6 +7,7 @@ import pytest
 
 from kb.gbdt.binning.bins import Bins, to_bins
 from kb.gbdt.binning.mapper import Mapper, find_mappers
+from kb.gbdt.growing import engine_numba
 from kb.gbdt.growing.engine import NumpyEngine
 from kb.gbdt.growing.engine_numba import NumbaEngine
 from kb.gbdt.growing.fixed_point import FixedPoint, to_fixed_point
@@ -14,6 +15,12 @@ from kb.gbdt.growing.grower import grow
 from kb.gbdt.growing.histogram import histogram_loop
 from kb.gbdt.growing.parameters import TreeParameters
 from kb.gbdt.growing.splitting import NO_SPLIT, Split, Sums
+
+
+@pytest.fixture(autouse=True)
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads also share the little that these tests give them."""
+    monkeypatch.setattr(engine_numba, "WORTH_SHARING", 0)
 
 
 def data(seed: int, rows: int = 400, **options: Any) -> tuple[Bins, FixedPoint]:
@@ -60,6 +67,17 @@ def test_histograms_are_the_loops_in_any_order_of_the_rows(max_bin: int) -> None
             np.testing.assert_array_equal(small + large, wanted)
             np.testing.assert_array_equal(small, engine.histogram(100, 250))
         assert not engine.histogram(5, 5).any()
+
+
+def test_little_work_is_not_shared_and_much_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    bins, fixed = data(0, 900)
+    (_, _, engine), told = engines(bins), []
+    engine.begin(fixed, np.arange(900))
+    monkeypatch.setattr(engine_numba, "WORTH_SHARING", 100 * bins.rows_NP.shape[1])
+    monkeypatch.setattr(engine_numba.rows_numba, "use_threads", told.append)
+    few, many = engine.histogram(0, 99), engine.histogram(99, 900)
+    assert told == [1, 2]
+    np.testing.assert_array_equal(few + many, engine.histogram(0, 900))
 
 
 def brute(bins: Bins, fixed: FixedPoint, rows: np.ndarray, feature: int, rules: TreeParameters) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -171,6 +172,10 @@ def test_a_second_derivative_is_refused_not_wrong() -> None:
     (grad,) = torch.autograd.grad(normalize(x, (0,), None, None, 1e-5).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
+
+
+def test_a_size_may_be_numpy_s() -> None:
+    assert ours.LayerNorm(np.int64(3))(normal(3)).shape == (3,)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,12 @@ from kb.serving.sampling_params import RequestOutputKind, SamplingParams
 @pytest.fixture(scope="module")
 def tokenizer() -> checkpoints.Tokenizer:
     return checkpoints.load("smollm2-135m").tokenizer
+
+
+def test_a_small_seed_of_numpy_counts_on() -> None:
+    seed = SamplingParams(seed=np.uint8(255), n=2).seed  # type: ignore[arg-type]
+    assert seed is not None
+    assert (seed + 1, type(seed)) == (256, int)
 
 
 def test_order_and_defaults_are_vllms() -> None:

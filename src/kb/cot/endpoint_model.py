@@ -174,10 +174,10 @@ class EndpointModel:
     def _body(self, prompt: str, sampling: Sampling, n: int, seed: int) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._model,
-            self._max_tokens_field: sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "n": n,
+            self._max_tokens_field: int(sampling.max_tokens),  # JSON has no numbers of NumPy
+            "temperature": float(sampling.temperature),
+            "top_p": float(sampling.top_p),
+            "n": int(n),
             "seed": seed,
         }
         if sampling.stop:

@@ -69,9 +69,9 @@ def save_adapter(model: nn.Module, folder: str | Path, name: str = "default") ->
         "peft_type": "LORA",
         "task_type": None,
         "base_model_name_or_path": None,
-        "r": config.rank,
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
+        "r": int(config.rank),  # JSON has no numbers of NumPy
+        "lora_alpha": config.alpha if isinstance(config.alpha, int) else float(config.alpha),
+        "lora_dropout": float(config.dropout),
         "target_modules": list(config.targets),
         "use_rslora": config.rank_stabilized,
         "use_dora": config.dora,

@@ -163,6 +163,7 @@ class SamplingParams:
             last = _HIGHEST_SEED - self.n + 1  # the n-th completion's seed has to be one, too
             fits = is_integer(self.seed) and _LOWEST_SEED <= self.seed <= last
             require(fits, "seed", self.seed, f"an integer from {_LOWEST_SEED} to {last}")
+            object.__setattr__(self, "seed", int(self.seed))  # a small integer of NumPy could not count on
 
     def _set_lists(self) -> None:
         stop = (self.stop,) if isinstance(self.stop, str) else self.stop

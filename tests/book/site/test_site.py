@@ -8,17 +8,17 @@ from urllib.request import urlopen
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
-from book import notebooks, publish, questions
+from book import notebooks, publish
 from book.site import colab
 from tests.book.site import browsing, static_checks
 
 NOTEBOOKS = [f"chapters/{notebooks.page_name(path)}" for path in notebooks.pages()]
 PAGES = [
     "index",
-    *sorted(f"chapters/{path.parent.name}/index" for path in notebooks.CHAPTERS.glob("*/index.md")),
-    *(f"chapters/{name}" for name in ("questions", "status", "glossary", "bibliography")),
+    *sorted(f"chapters/{path.parent.name}/{path.stem}" for path in notebooks.CHAPTERS.glob("*/*.md")),
+    *(f"chapters/{name}" for name in ("status", "glossary", "bibliography")),
     *NOTEBOOKS,
 ]
 
@@ -102,46 +102,6 @@ def test_search_works_on_a_site_that_is_opened_from_the_disk(browser: Browser, s
     expect(page.locator("#search-results .search-summary")).to_contain_text("found", timeout=10_000)
     page.close()
     assert errors == []
-
-
-@pytest.fixture(scope="module")
-def bank(browser: Browser, root: str) -> Iterator[Page]:
-    """The question bank, opened once."""
-    with browsing.visiting(browser, root) as visit:
-        yield visit.open("chapters/questions.html").page
-
-
-class TestQuestionBank:
-    """The filter, by what a reader sees of it."""
-
-    @pytest.fixture(autouse=True)
-    def cleared(self, bank: Page):
-        bank.locator("#question-filter button[type=reset]").click()
-        expect(bank.locator("li.kb-question:visible")).to_have_count(len(questions.load()))
-
-    def test_shows_every_question_in_both_languages(self, bank: Page):
-        shown = [text.replace("’", "'") for text in bank.locator("li.kb-question:visible").all_inner_texts()]
-        for question in questions.load():
-            assert any(question.en in text and question.zh in text for text in shown), question.id
-
-    @pytest.mark.parametrize("word", ["transformer", "注意力"])
-    def test_filters_by_text(self, bank: Page, word: str):
-        total = bank.locator("li.kb-question").count()
-        bank.locator("#question-text").fill(word)
-        found = bank.locator("li.kb-question:visible").count()
-        assert 0 < found < total
-        expect(bank.locator("#question-count")).to_have_text(f"{found} of {total} questions")
-
-    def test_filters_by_topic(self, bank: Page):
-        topic = bank.locator("#question-topic option").nth(1).inner_text()
-        bank.locator("#question-topic").select_option(topic)
-        found = bank.locator("li.kb-question:visible")
-        assert 0 < found.count() < bank.locator("li.kb-question").count()
-        assert {item.get_attribute("data-topic") for item in found.all()} == {topic}
-
-    def test_shows_nothing_where_nothing_matches(self, bank: Page):
-        bank.locator("#question-text").fill("zyxwvutsr")
-        assert bank.locator("li.kb-question:visible").count() == 0
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from kb.moe.parallel.groups import check_nodes
 from kb.moe.parallel.plan import Order, Route, by_node, direct, spans, swapped
 
 CPU = torch.device("cpu")
@@ -101,3 +103,8 @@ def test_spans_cover_all_and_differ_by_one(total: int, parts: int) -> None:
 @pytest.mark.parametrize("shape", [(1, 4), (4, 1)])
 def test_one_row_or_column_of_blocks_needs_no_order(shape: tuple[int, int]) -> None:
     assert swapped(torch.ones(shape, dtype=torch.int64), CPU) is None
+
+
+def test_a_node_size_of_numpy_must_divide_as_any() -> None:
+    with pytest.raises(ValueError, match="node_size 3 must divide the 4 ranks"):
+        check_nodes(4, np.int64(3), None)

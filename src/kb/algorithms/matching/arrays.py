@@ -39,7 +39,11 @@ class ArrayAutomaton:
     """
 
     def __init__(self, words: Sequence[str]) -> None:
-        """Build it from distinct words, none of them empty."""
+        """Build it.
+
+        Raises:
+            ValueError: a word is empty, or there twice.
+        """
         from kb.algorithms.matching import arrays_numba as loops
 
         number_W = np.array(sorted(range(len(words)), key=words.__getitem__), dtype=np.int32)
@@ -47,6 +51,9 @@ class ArrayAutomaton:
         offset_W1 = np.concatenate([[0], np.cumsum(self.length_W[number_W], dtype=np.int64)])
         codes_T = code_points("".join([words[number] for number in number_W]))
         shared_W = loops.shared_lengths(codes_T, offset_W1)
+        if (wrong := np.flatnonzero(shared_W == self.length_W[number_W])).size:  # the first shares nothing
+            word = words[number_W[wrong[0]]]
+            raise ValueError(f"words: {word!r} is there twice" if word else "words: one is empty")
         states = 1 + int(offset_W1[-1]) - int(shared_W.sum(dtype=np.int64))
         if states >= np.iinfo(np.int32).max:
             raise ValueError(f"words: they make {states:,} states, and 32 bits number fewer")
@@ -74,29 +81,29 @@ class ArrayAutomaton:
 
     def scan(self, text: str, begin: int, end: int, shift: int, place: Place) -> Iterator[Batch]:
         """Matches in ``text[begin:end]``, ``shift`` added to their ends; ``place`` moves on with them."""
-        found = _room(end - begin)
-        arrays = (self.label_S, self.node_S3, self.root_C, self.shorter_W, *found)
+        found_2M = _room(end - begin)
+        arrays = (self.label_S, self.node_S3, self.root_C, self.shorter_W, found_2M)
+        room = found_2M.shape[1]
         for start in range(begin, end, _CHARACTERS):
             codes_N = code_points(text[start : min(start + _CHARACTERS, end)])
-            at, count = 0, len(found[0])
-            while count == len(found[0]):
+            at, count = 0, room
+            while count == room:
                 count, at, place.state, place.word = self._find(
                     codes_N, at, start + shift, place.state, place.word, *arrays
                 )
-                yield found[0][:count].tolist(), found[1][:count]
+                yield found_2M[:, :count].tolist()
 
     def longest(self, text: str, begin: int, end: int) -> Iterator[Batch]:
         """Leftmost-longest matches in ``text[begin:end]``, some at a time."""
-        found = _room(end - begin)
-        arrays = (self.length_W, self.label_S, self.depth_S, self.node_S3, self.root_C, *found)
+        found_2M = _room(end - begin)
+        arrays = (self.length_W, self.label_S, self.depth_S, self.node_S3, self.root_C, found_2M)
         codes_N = code_points(text[begin:end])
-        at, count = 0, len(found[0])
-        while count == len(found[0]):
+        at, count = 0, found_2M.shape[1]
+        while count == found_2M.shape[1]:
             count, at = self._find_longest(codes_N, at, begin, *arrays)
-            yield found[0][:count].tolist(), found[1][:count]
+            yield found_2M[:, :count].tolist()
 
 
-def _room(characters: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def _room(characters: int) -> NDArray[np.int64]:
     """Room for ends and words of matches; little for a short text, as a search of one is mostly such beginnings."""
-    matches = min(_MATCHES, 16 + 4 * max(0, characters))
-    return np.empty(matches, np.int64), np.empty(matches, np.int32)
+    return np.empty((2, min(_MATCHES, 16 + 4 * max(0, characters))), np.int64)

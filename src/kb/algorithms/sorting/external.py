@@ -96,7 +96,8 @@ def external_sort(
 
     Args:
         source: The file.
-        destination: Where the sorted lines go; a file that is there is replaced once they are whole.
+        destination: Where the sorted lines go; a file that is there is replaced once they are whole, and
+            its permissions are kept.
         memory: Bytes that lines may take, with all that holds them; Python itself comes on top.
         key: As for ``sorted``, from the text of a line, or from its bytes where there is no encoding.
         reverse: Largest first.
@@ -116,24 +117,29 @@ def external_sort(
         OSError: a disk is full, or fails. The source is never written to, and in any case of an error the destination
             is as it was.
     """
-    order = Order(key, reverse, encoding)
     require_count("memory", memory, least=LEAST_MEMORY)
     if fan_in is not None:
         require_count("fan_in", fan_in, least=2)
     source, target = Path(source), _place(Path(source), Path(destination))
     folder = _folder("temporary", target.parent if temporary is None else Path(temporary))
-    plan = _Plan(order, Account(memory), min(memory // 16, _LARGEST_OUTPUT), folder, Traffic())
+    plan = _Plan(Order(key, reverse, encoding), Account(memory), min(memory // 16, _LARGEST_OUTPUT), folder, Traffic())
+    with _full_disks_named(source, target.parent, folder), open(source, "rb") as file, contextlib.ExitStack() as stack:
+        return _sort(file, target, plan, fan_in, replacement, merging, stack)
+
+
+@contextlib.contextmanager
+def _full_disks_named(source: Path, whole: Path, runs: Path) -> Iterator[None]:
+    """Where a disk is full, say which folders must have room for what."""
     try:
-        with open(source, "rb") as file, contextlib.ExitStack() as stack:
-            return _sort(file, target, plan, fan_in, replacement, merging, stack)
+        yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
         need = os.stat(source).st_size / 1e6
         raise OSError(
             error.errno,
-            f"{error.strerror} while sorting {source}: {target.parent} must have room for its {need:,.0f} MB, and "
-            f"{folder} for its runs, up to twice as much",
+            f"{error.strerror} while sorting {source}: {whole} must have room for its {need:,.0f} MB, and "
+            f"{runs} for its runs, up to twice as much",
         ) from error
 
 

@@ -10,6 +10,7 @@ Source: open(2), O_TMPFILE, and linkat(2).
 
 import contextlib
 import os
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -51,6 +52,9 @@ class Destination:
         self._is_named = False
         try:
             self.file: IO[bytes] = os.fdopen(self._open(), "w+b")
+            if os.name == "posix" and path.exists():  # what others may not read they may not read sorted either
+                with contextlib.suppress(PermissionError):  # of a file system that has no permissions
+                    os.fchmod(self.file.fileno(), stat.S_IMODE(path.stat().st_mode))
         except BaseException:
             self._close_folder()
             raise

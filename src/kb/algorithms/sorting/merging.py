@@ -77,6 +77,9 @@ class LoserTree(Iterator[T]):
 def loser_merge(*iterables: Iterable[T], key: Callable[[T], Any] | None = None, reverse: bool = False) -> Iterator[T]:
     """What ``heapq.merge`` gives, by a tree of losers.
 
+    A source is asked for its next item before the present one is handed out, where ``heapq.merge`` asks after that; so
+    no source may use one object again for its next item.
+
     Args:
         *iterables: Each sorted.
         key: Gives what is compared, once an item.

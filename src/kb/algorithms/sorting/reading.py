@@ -128,8 +128,9 @@ class LineReader:
         for at, line in enumerate(lines):
             try:
                 entry = self.order.entry(line)
-            except UnicodeDecodeError as error:
-                raise self._undecodable(self.lines + 1, error) from None
+            except UnicodeDecodeError:
+                self._check(self.lines + 1, line)
+                raise  # it is the key that decodes something
             taken = self.order.entry_bytes(entry)
             self._allow(taken, [line])
             if used + taken > room and entries:
@@ -156,23 +157,19 @@ class LineReader:
             try:
                 self._decoder.decode(new, final=self.ended)
             except UnicodeDecodeError:
-                self._find_undecodable(self._rest + new)
+                for at, line in enumerate((self._rest + new).split(b"\n")):
+                    self._check(self.lines + at + 1, line)
         self._rest += new
 
-    def _find_undecodable(self, data: bytes) -> None:
-        assert self.order.checked is not None
-        for at, line in enumerate(data.split(b"\n")):
-            try:
-                line.decode(self.order.checked)
-            except UnicodeDecodeError as error:
-                raise self._undecodable(self.lines + at + 1, error) from None
-
-    def _undecodable(self, number: int, error: UnicodeDecodeError) -> ValueError:
-        byte = error.object[error.start]
-        return ValueError(
-            f"line {number} is not in {error.encoding}: byte {byte:#04x} at place {error.start} of it; "
-            "name the file's encoding, or None for lines of bytes"
-        )
+    def _check(self, number: int, line: bytes) -> None:
+        """Refuse a line that is not in the encoding."""
+        try:
+            line.decode(self.order.encoding) if self.order.encoding else None
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"line {number} is not in {error.encoding}: byte {line[error.start]:#04x} at place {error.start} of it"
+                "; name the file's encoding, or None for lines of bytes"
+            ) from None
 
     def _too_large(self, number: int) -> ValueError:
         most = f"{self.most:,.0f} bytes, a sixteenth of memory, are the most that a line may take with its key"

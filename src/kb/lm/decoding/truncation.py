@@ -23,7 +23,7 @@ from kb.lm.sampling import keep_min_p, keep_top_k, keep_top_p
 def _require_between(name: str, value: object, low: float, high: float, *, open_low: bool, open_high: bool) -> None:
     if not is_number(value):
         raise TypeError(f"{name} must be a finite number, got {value!r}")
-    if not low <= value <= high or (open_low and value == low) or (open_high and value == high):  # type: ignore[operator]
+    if not low <= value <= high or (open_low and value == low) or (open_high and value == high):
         left, right = "(" if open_low else "[", ")" if open_high else "]"
         raise ValueError(f"{name} must be in {left}{low:g}, {high:g}{right}, got {value}")
 

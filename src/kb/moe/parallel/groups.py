@@ -13,7 +13,7 @@ from typing import Protocol
 import torch.distributed as dist
 from torch import Tensor
 
-from kb.arguments import require_count
+from kb.arguments import is_integer, require_count
 from kb.distributed.lost import lost_ranks_named
 
 
@@ -120,7 +120,7 @@ def check_nodes(ranks: int, node_size: object, timeout: timedelta | None) -> Non
         ValueError: it does not, or is no positive integer, or the timeout is missing.
     """
     require_count("node_size", node_size)
-    if isinstance(node_size, int) and ranks % node_size:
+    if is_integer(node_size) and ranks % node_size:
         raise ValueError(f"node_size {node_size} must divide the {ranks} ranks of the group")
     if timeout is None:
         raise ValueError("node_size needs a timeout for the groups that it makes")

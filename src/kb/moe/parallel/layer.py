@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kb.arguments import require_count
+from kb.arguments import is_integer, require_count
 from kb.moe.banks import ModuleExperts, SwiGLUExperts
 from kb.moe.experts import IMPLEMENTATIONS, run_rows
 from kb.moe.layer import MoELayer
@@ -71,8 +71,8 @@ class ExpertParallel(nn.Module):
             "top_k": router.config.top_k,
             "experts of a rank": len(experts),
             "width": router.weight.shape[1],
-            "overlap": overlap if isinstance(overlap, int) else 0,
-            "node_size": node_size if isinstance(node_size, int) else 0,
+            "overlap": int(overlap) if is_integer(overlap) else 0,
+            "node_size": int(node_size) if is_integer(node_size) else 0,
         }
         require_agreement(whole, settings, self._problem(whole, node_size, timeout), router.weight.device)
         self.groups = whole if node_size is None else Groups.of(group, node_size, timeout)

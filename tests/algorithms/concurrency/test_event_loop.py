@@ -1,0 +1,396 @@
+"""The event loop by hand: what it does to the letter, and that asyncio does the same."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kb.algorithms.concurrency import Future, Loop, run_virtually
+
+
+def on_both(program):
+    """What happens on our loop, which must be what happens on asyncio: ``program(api, log)`` makes a coroutine."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of errors that no task of the program looks at
+    logs = []
+    for run, api in ((Loop.run, loop := Loop()), (lambda _, main: run_virtually(main, patience=2), asyncio)):
+        log: list[Any] = []
+        try:
+            log.append(run(loop, program(api, log)))
+        except (ValueError, asyncio.CancelledError) as error:
+            log.append(type(error).__name__)
+        logs.append(log)
+    ours, theirs = (log[: log.index("end") + 1] if "end" in log else log for log in logs)
+    assert ours == theirs
+    assert sorted(map(str, logs[0])) == sorted(map(str, logs[1]))  # what is left at the end goes in any order
+    return logs[0]
+
+
+def test_two_sleepers_take_turns_as_on_paper():
+    loop, log = Loop(), []
+
+    async def worker(name, naps):
+        for nap in naps:
+            await loop.sleep(nap)
+            log.append((loop.time(), name))
+        return name
+
+    async def main():
+        return await loop.gather(worker("A", [2, 2]), worker("B", [1, 2]))
+
+    assert loop.run(main()) == ["A", "B"]
+    assert log == [(1, "B"), (2, "A"), (3, "B"), (4, "A")]
+    assert loop.time() == 4
+
+
+def test_a_task_does_not_begin_before_the_one_that_made_it_waits():
+    def program(api, log):
+        async def child():
+            log.append("child")
+
+        async def main():
+            task = api.create_task(child())
+            log.append("main")
+            await api.sleep(0)
+            log.append("main again")
+            await task
+
+        return main()
+
+    assert on_both(program) == ["main", "child", "main again", None]
+
+
+def test_cancellation_is_an_exception_where_the_task_waits_and_cleaning_up_may_take_time():
+    def program(api, log):
+        async def worker():
+            try:
+                await api.sleep(10)
+            except Exception:
+                log.append("never: it is no Exception")
+            finally:
+                await api.sleep(1)
+                log.append("cleaned")
+
+        async def main():
+            task = api.create_task(worker())
+            await api.sleep(2)
+            log.append(task.cancel())
+            log.append(task.done())
+            try:
+                await task
+            except asyncio.CancelledError:
+                log.append("seen")
+            log.append(task.cancel())
+
+        return main()
+
+    assert on_both(program) == [True, False, "cleaned", "seen", False, None]
+
+
+def test_a_task_that_is_cancelled_before_it_began_runs_nothing():
+    def program(api, log):
+        async def worker():
+            log.append("never")
+
+        async def main():
+            task = api.create_task(worker())
+            task.cancel()
+            await api.sleep(1)
+            return task.done()
+
+        return main()
+
+    assert on_both(program) == [True]
+
+
+def test_gather_raises_the_first_error_and_the_others_run_on():
+    def program(api, log):
+        async def worker(name, nap, fails=False):
+            await api.sleep(nap)
+            if fails:
+                raise ValueError(name)
+            log.append(name)
+
+        async def main():
+            try:
+                await api.gather(worker("a", 3), worker("b", 1, fails=True), worker("c", 2))
+            except ValueError as error:
+                log.append(f"error {error}")
+            await api.sleep(5)
+
+        return main()
+
+    assert on_both(program) == ["error b", "c", "a", None]
+
+
+def test_gather_raises_an_error_of_the_round_in_which_all_end():
+    def program(api, log):
+        async def worker(fails):
+            if fails:
+                raise ValueError
+            return "done"
+
+        async def main():
+            return await api.gather(worker(False), worker(True))
+
+        return main()
+
+    assert on_both(program) == ["ValueError"]
+
+
+def test_a_task_that_cancels_itself_goes_on_to_its_next_wait():
+    def program(api, log):
+        made: list[Any] = []
+
+        async def worker():
+            made[0].cancel()
+            log.append("still running")
+            try:
+                await api.sleep(50)
+            except asyncio.CancelledError:
+                log.append("cancelled")
+            await api.sleep(1)
+            return "once only"
+
+        async def main():
+            made.append(api.create_task(worker()))
+            made.append(api.create_task(tick()))
+            return await made[0]
+
+        async def tick():
+            await api.sleep(0.5)
+            log.append("tick")
+
+        return main()
+
+    assert on_both(program) == ["still running", "cancelled", "tick", "once only"]
+
+
+def test_timers_of_the_same_time_go_off_in_the_order_in_which_they_were_set():
+    loop, log = Loop(), []
+
+    async def worker(name):
+        await loop.sleep(1)
+        log.append(name)
+
+    async def main():
+        await loop.gather(*(worker(name) for name in "abcde"))
+
+    loop.run(main())
+    assert "".join(log) == "abcde"
+
+
+def test_cancelling_a_gather_cancels_its_tasks_even_where_they_hide_it():
+    def program(api, log):
+        async def worker(name):
+            try:
+                await api.sleep(5)
+            except asyncio.CancelledError:
+                log.append(name)
+
+        async def main():
+            both = api.gather(worker("a"), worker("b"))
+            await api.sleep(1)
+            both.cancel()
+            await both
+
+        return main()
+
+    assert on_both(program) == ["a", "b", "CancelledError"]
+
+
+def test_an_empty_gather_is_done():
+    def program(api, log):
+        async def main():
+            return await api.gather()
+
+        return main()
+
+    assert on_both(program) == [[]]
+
+
+def test_tasks_that_are_left_are_cancelled_at_the_end():
+    def program(api, log):
+        async def worker():
+            try:
+                await api.sleep(100)
+            finally:
+                log.append("closed")
+
+        async def main():
+            api.create_task(worker())
+            await api.sleep(1)
+            return "over"
+
+        return main()
+
+    assert on_both(program) == ["closed", "over"]
+
+
+def test_timers_of_the_same_time_go_off_in_the_same_round():
+    loop, log = Loop(), []
+
+    async def worker(name):
+        await loop.sleep(1)
+        log.append(name)
+        await loop.sleep(0)
+        log.append(name + " again")
+
+    async def main():
+        await loop.gather(worker("a"), worker("b"))
+
+    loop.run(main())
+    assert log == ["a", "b", "a again", "b again"]
+
+
+def test_a_pause_is_one_round_and_no_timer():
+    def program(api, log):
+        async def nothing():
+            return None
+
+        async def chain():
+            await api.create_task(nothing())  # it is done in one round, which is seen in the next
+            log.append("chain")
+
+        async def pauses():
+            await api.sleep(0)
+            log.append("pause")
+
+        async def main():
+            await api.gather(chain(), pauses())
+
+        return main()
+
+    assert on_both(program) == ["pause", "chain", None]
+
+
+def test_a_task_that_never_rests_does_not_keep_the_program_from_its_end():
+    def program(api, log):
+        async def spins():
+            for _ in range(1000):
+                await api.sleep(0)
+            log.append("to its end")
+
+        async def main():
+            api.create_task(spins())
+            await api.sleep(0)
+            return "over"
+
+        return main()
+
+    assert on_both(program) == ["over"]
+
+
+# A drawn program: what a task does, one thing after the other. Numbers choose among the tasks that it has made.
+SIMPLE = st.one_of(
+    st.tuples(st.just("sleep"), st.integers(1, 3)),
+    st.tuples(st.sampled_from(["pause", "fail"])),
+    st.tuples(st.sampled_from(["join", "cancel"]), st.integers(0, 3)),
+)
+ACTIONS: Any = st.recursive(
+    st.lists(SIMPLE, max_size=3),
+    lambda inner: st.lists(
+        st.one_of(
+            SIMPLE,
+            st.tuples(st.just("spawn"), inner, st.sampled_from(["", "hides", "cleans"])),
+            st.tuples(st.just("gather"), inner, inner),
+        ),
+        max_size=5,
+    ),
+    max_leaves=8,
+)
+
+
+def drawn_program(actions):
+    def program(api, log):
+        numbers = iter(range(1, 29))  # asyncio takes times within a nanosecond for the same
+
+        async def nap(seconds):  # no two timers are due at the same time: asyncio does not say which comes first then
+            await api.sleep(seconds + 2.0 ** -next(numbers))
+
+        async def task(name, todo, on_cancel):
+            made = []
+            log.append((name, "begins"))
+            try:
+                for place, (action, *what) in enumerate(todo):
+                    if action == "sleep":
+                        await nap(what[0])
+                    elif action == "pause":
+                        await api.sleep(0)
+                    elif action == "fail":
+                        raise ValueError(name)
+                    elif action == "spawn":
+                        made.append(api.create_task(task(f"{name}.{place}", *what)))
+                    elif action == "gather":
+                        parts = [task(f"{name}.{place}{side}", part, "") for side, part in zip("lr", what, strict=True)]
+                        log.append((name, await api.gather(*parts)))
+                    elif made:
+                        chosen = made[what[0] % len(made)]
+                        log.append((name, chosen.done(), chosen.cancel() if action == "cancel" else await chosen))
+                    log.append((name, place, action))
+            except asyncio.CancelledError:
+                log.append((name, "cancelled"))
+                if on_cancel == "cleans":
+                    await nap(1)
+                    log.append((name, "cleaned"))
+                if on_cancel != "hides":
+                    raise
+            return name
+
+        async def main():
+            try:
+                return await task("m", actions, "")
+            finally:
+                log.append("end")
+
+        return main()
+
+    return program
+
+
+@settings(max_examples=60)
+@given(ACTIONS)
+def test_any_program_goes_as_it_does_on_asyncio(actions):
+    on_both(drawn_program(actions))
+
+
+def test_errors_of_use():
+    loop = Loop()
+
+    async def nested():
+        loop.run(loop.sleep(1))
+
+    async def dead():
+        await Future(loop)
+
+    async def foreign():
+        await Pause()
+
+    class Pause:
+        def __await__(self):
+            yield "no future"
+
+    with pytest.raises(RuntimeError, match="running already"):
+        loop.run(nested())
+    with pytest.raises(RuntimeError, match="deadlock"):
+        loop.run(dead())
+    with pytest.raises(RuntimeError, match="got 'no future'"):
+        Loop().run(foreign())
+    other = Loop()
+
+    async def strange():
+        await Future(other)
+
+    async def twice():
+        await loop.gather(loop.create_task(loop.sleep(1)))
+
+    with pytest.raises(RuntimeError, match="must await futures of this loop"):
+        Loop().run(strange())
+    with pytest.raises(TypeError, match="a coroutine was expected"):
+        loop.run(twice())
+    with pytest.raises(ValueError, match=r"seconds must be a number, got 'soon'"):
+        Loop().run(Loop().sleep("soon"))
+    with pytest.raises(RuntimeError, match="no result yet"):
+        Future(loop).result()
