@@ -81,29 +81,29 @@ class ArrayAutomaton:
 
     def scan(self, text: str, begin: int, end: int, shift: int, place: Place) -> Iterator[Batch]:
         """Matches in ``text[begin:end]``, ``shift`` added to their ends; ``place`` moves on with them."""
-        found_2M = _room(end - begin)
-        arrays = (self.label_S, self.node_S3, self.root_C, self.shorter_W, found_2M)
-        room = found_2M.shape[1]
+        found = _room(end - begin)
+        arrays = (self.label_S, self.node_S3, self.root_C, self.shorter_W, *found)
         for start in range(begin, end, _CHARACTERS):
             codes_N = code_points(text[start : min(start + _CHARACTERS, end)])
-            at, count = 0, room
-            while count == room:
+            at, count = 0, len(found[0])
+            while count == len(found[0]):
                 count, at, place.state, place.word = self._find(
                     codes_N, at, start + shift, place.state, place.word, *arrays
                 )
-                yield found_2M[:, :count].tolist()
+                yield found[0][:count].tolist(), found[1][:count]
 
     def longest(self, text: str, begin: int, end: int) -> Iterator[Batch]:
         """Leftmost-longest matches in ``text[begin:end]``, some at a time."""
-        found_2M = _room(end - begin)
-        arrays = (self.length_W, self.label_S, self.depth_S, self.node_S3, self.root_C, found_2M)
+        found = _room(end - begin)
+        arrays = (self.length_W, self.label_S, self.depth_S, self.node_S3, self.root_C, *found)
         codes_N = code_points(text[begin:end])
-        at, count = 0, found_2M.shape[1]
-        while count == found_2M.shape[1]:
+        at, count = 0, len(found[0])
+        while count == len(found[0]):
             count, at = self._find_longest(codes_N, at, begin, *arrays)
-            yield found_2M[:, :count].tolist()
+            yield found[0][:count].tolist(), found[1][:count]
 
 
-def _room(characters: int) -> NDArray[np.int64]:
+def _room(characters: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Room for ends and words of matches; little for a short text, as a search of one is mostly such beginnings."""
-    return np.empty((2, min(_MATCHES, 16 + 4 * max(0, characters))), np.int64)
+    matches = min(_MATCHES, 16 + 4 * max(0, characters))
+    return np.empty(matches, np.int64), np.empty(matches, np.int32)

@@ -1,6 +1,6 @@
 """The compiled loops of the automaton that lies in arrays: build the trie, link it, search.
 
-Shapes: T characters of all words, W words, S states, C code points, N characters of a text, M matches that have room.
+Shapes: T characters of all words, W words, S states, C code points.
 """
 
 # What a compiled function's arguments are, numba says and not Python.
@@ -103,15 +103,15 @@ def link(label_S, parent_S, node_S3, root_C, shorter_W):
 
 
 @njit(**FLAGS)
-def find(codes_N, at, shift, state, word, label_S, node_S3, root_C, shorter_W, found_2M):
-    """Fill ``found_2M`` with matches, ends and words; returns how many there are, and from where to go on."""
+def find(codes_N, at, shift, state, word, label_S, node_S3, root_C, shorter_W, end_M, word_M):
+    """Fill ``end_M`` and ``word_M`` with matches; returns how many there are, and from where to go on."""
     count = 0
     while True:
         while word != _NONE:
-            if count == found_2M.shape[1]:
+            if count == len(end_M):
                 return count, at, state, word
-            found_2M[0, count] = shift + at - 1
-            found_2M[1, count] = word
+            end_M[count] = shift + at - 1
+            word_M[count] = word
             count += 1
             word = shorter_W[word]
         if at == len(codes_N):
@@ -122,14 +122,14 @@ def find(codes_N, at, shift, state, word, label_S, node_S3, root_C, shorter_W, f
 
 
 @njit(**FLAGS)
-def find_longest(codes_N, at, shift, length_W, label_S, depth_S, node_S3, root_C, found_2M):
+def find_longest(codes_N, at, shift, length_W, label_S, depth_S, node_S3, root_C, end_M, word_M):
     """As :func:`find`, leftmost-longest; returns how many, and the place behind the last match.
 
     The state is the longest end of the text that begins a word. Once it begins right of where the best match does, no
     match can begin there or before any more, and the search starts anew behind the best one.
     """
     count, state, best, start, behind = 0, 0, _NONE, 0, at
-    while count < found_2M.shape[1]:
+    while count < len(end_M):
         if at < len(codes_N):
             state = _step(label_S, node_S3, root_C, state, codes_N[at])
             at += 1
@@ -138,8 +138,8 @@ def find_longest(codes_N, at, shift, length_W, label_S, depth_S, node_S3, root_C
         else:
             state = 0
         if best != _NONE and at - depth_S[state] > start:
-            found_2M[0, count] = shift + behind - 1
-            found_2M[1, count] = best
+            end_M[count] = shift + behind - 1
+            word_M[count] = best
             count += 1
             at, state, best = behind, 0, _NONE
             continue

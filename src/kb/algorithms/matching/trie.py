@@ -13,9 +13,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 ROOT = 0
 NO_WORD = -1
-Batch = Sequence[list[int]]  # two: ends of some matches, and the numbers of their words
+Batch = tuple[list[int], NDArray[np.int32]]  # ends of some matches, and the numbers of their words
 _PIECE = 1024  # characters that are searched before their matches are handed out
 
 
@@ -133,7 +136,7 @@ class TrieAutomaton:
             found = self.find(text[start : min(start + _PIECE, end)], place.state)
             place.state = found.state
             ends = [start + shift + at for at, _ in found.matches]
-            yield ends, [word for _, word in found.matches]
+            yield ends, np.array([word for _, word in found.matches], dtype=np.int32)
 
     def longest(self, text: str, begin: int, end: int) -> Iterator[Batch]:
         """Leftmost-longest matches in ``text[begin:end]``: at each place, the trie is walked as far as it goes."""
@@ -146,5 +149,5 @@ class TrieAutomaton:
                 if self.word[state] != NO_WORD:
                     best, word = at, self.word[state]
             if word != NO_WORD:
-                yield [best - 1], [word]
+                yield [best - 1], np.array([word], dtype=np.int32)
             begin = max(best, begin + 1)
