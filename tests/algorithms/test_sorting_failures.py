@@ -139,6 +139,7 @@ class TestInterrupted:
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
     def test_a_killed_process_leaves_nothing(self, folder: Path, how: signal.Signals) -> None:
         code = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
             "def key(line):\n    global n; n += 1\n"
             "    if n == 15_000: print('merging', flush=True); time.sleep(60)\n    return line\n"
             f"n = 0; external_sort('a', 'b', memory={MEMORY}, key=key)"
