@@ -1,31 +1,12 @@
 """The event loop by hand: what it does to the letter, and that asyncio does the same."""
 
 import asyncio
-import logging
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from kb.algorithms.concurrency import Future, Loop, run_virtually
-
-
-def on_both(program):
-    """What happens on our loop, which must be what happens on asyncio: ``program(api, log)`` makes a coroutine."""
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of errors that no task of the program looks at
-    logs = []
-    for run, api in ((Loop.run, loop := Loop()), (lambda _, main: run_virtually(main, patience=2), asyncio)):
-        log: list[Any] = []
-        try:
-            log.append(run(loop, program(api, log)))
-        except (ValueError, asyncio.CancelledError) as error:
-            log.append(type(error).__name__)
-        logs.append(log)
-    ours, theirs = (log[: log.index("end") + 1] if "end" in log else log for log in logs)
-    assert ours == theirs
-    assert sorted(map(str, logs[0])) == sorted(map(str, logs[1]))  # what is left at the end goes in any order
-    return logs[0]
+from kb.algorithms.concurrency import Future, Loop
+from tests.algorithms.concurrency.both_loops import on_both
 
 
 def test_two_sleepers_take_turns_as_on_paper():
@@ -281,79 +262,6 @@ def test_a_task_that_never_rests_does_not_keep_the_program_from_its_end():
         return main()
 
     assert on_both(program) == ["over"]
-
-
-# A drawn program: what a task does, one thing after the other. Numbers choose among the tasks that it has made.
-SIMPLE = st.one_of(
-    st.tuples(st.just("sleep"), st.integers(1, 3)),
-    st.tuples(st.sampled_from(["pause", "fail"])),
-    st.tuples(st.sampled_from(["join", "cancel"]), st.integers(0, 3)),
-)
-ACTIONS: Any = st.recursive(
-    st.lists(SIMPLE, max_size=3),
-    lambda inner: st.lists(
-        st.one_of(
-            SIMPLE,
-            st.tuples(st.just("spawn"), inner, st.sampled_from(["", "hides", "cleans"])),
-            st.tuples(st.just("gather"), inner, inner),
-        ),
-        max_size=5,
-    ),
-    max_leaves=8,
-)
-
-
-def drawn_program(actions):
-    def program(api, log):
-        numbers = iter(range(1, 29))  # asyncio takes times within a nanosecond for the same
-
-        async def nap(seconds):  # no two timers are due at the same time: asyncio does not say which comes first then
-            await api.sleep(seconds + 2.0 ** -next(numbers))
-
-        async def task(name, todo, on_cancel):
-            made = []
-            log.append((name, "begins"))
-            try:
-                for place, (action, *what) in enumerate(todo):
-                    if action == "sleep":
-                        await nap(what[0])
-                    elif action == "pause":
-                        await api.sleep(0)
-                    elif action == "fail":
-                        raise ValueError(name)
-                    elif action == "spawn":
-                        made.append(api.create_task(task(f"{name}.{place}", *what)))
-                    elif action == "gather":
-                        parts = [task(f"{name}.{place}{side}", part, "") for side, part in zip("lr", what, strict=True)]
-                        log.append((name, await api.gather(*parts)))
-                    elif made:
-                        chosen = made[what[0] % len(made)]
-                        log.append((name, chosen.done(), chosen.cancel() if action == "cancel" else await chosen))
-                    log.append((name, place, action))
-            except asyncio.CancelledError:
-                log.append((name, "cancelled"))
-                if on_cancel == "cleans":
-                    await nap(1)
-                    log.append((name, "cleaned"))
-                if on_cancel != "hides":
-                    raise
-            return name
-
-        async def main():
-            try:
-                return await task("m", actions, "")
-            finally:
-                log.append("end")
-
-        return main()
-
-    return program
-
-
-@settings(max_examples=60)
-@given(ACTIONS)
-def test_any_program_goes_as_it_does_on_asyncio(actions):
-    on_both(drawn_program(actions))
 
 
 def test_errors_of_use():
