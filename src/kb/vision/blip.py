@@ -10,6 +10,7 @@ Shapes: B pairs, T tokens, P patches, D text width, E image width.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -80,6 +81,34 @@ class BlipLosses:
         return self.contrast + self.matching + self.caption
 
 
+def matching_loss(
+    match_logits: Callable[[Tensor, Tensor, Tensor], Tensor],
+    logits_BB: Tensor,
+    image_BPE: Tensor,
+    tokens_BT: Tensor,
+    pad_BT: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Cross-entropy of telling B pairs from 2B wrong ones: each image with a hard text, each text with a hard image.
+
+    Args:
+        match_logits: From images, texts and what is padding to [pairs, 2], the second for *belong together*.
+        logits_BB: Contrast logits, [images, texts], from which the wrong ones are drawn.
+        image_BPE: Vectors of the images' patches.
+        tokens_BT: Of the texts.
+        pad_BT: True where a text has ended.
+        generator: Draws the wrong ones.
+    """
+    texts, images = hard_negatives(logits_BB, generator), hard_negatives(logits_BB.T, generator)
+    matched = match_logits(
+        torch.cat((image_BPE, image_BPE, image_BPE[images])),
+        torch.cat((tokens_BT, tokens_BT[texts], tokens_BT)),
+        torch.cat((pad_BT, pad_BT[texts], pad_BT)),
+    )
+    labels = (torch.arange(len(matched), device=matched.device) < len(tokens_BT)).long()
+    return F.cross_entropy(matched, labels)
+
+
 class Blip(nn.Module):
     """An image encoder and a :class:`MED`, trained together.
 
@@ -121,15 +150,8 @@ class Blip(nn.Module):
         pad_BT = tokens_BT == 0
         patches = self.vision.tokens(images_BCHW)
         logits_BB = self.contrast_logits(patches, tokens_BT, pad_BT)
-        texts, images = hard_negatives(logits_BB, generator), hard_negatives(logits_BB.T, generator)
-        matched = self.match_logits(
-            torch.cat((patches, patches, patches[images])),
-            torch.cat((tokens_BT, tokens_BT[texts], tokens_BT)),
-            torch.cat((pad_BT, pad_BT[texts], pad_BT)),
-        )
-        labels = (torch.arange(len(matched), device=matched.device) < len(tokens_BT)).long()
         return BlipLosses(
             clip_loss(logits_BB),
-            F.cross_entropy(matched, labels),
+            matching_loss(self.match_logits, logits_BB, patches, tokens_BT, pad_BT, generator),
             caption_loss(self.text.logits(tokens_BT, patches, pad_BT), tokens_BT),
         )

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kb.arguments import require_count
-from kb.vision.blip import BlipLosses, caption_loss, hard_negatives
+from kb.vision.blip import BlipLosses, caption_loss, matching_loss
 from kb.vision.clip import clip_loss
 from kb.vision.qformer import QFormer, QFormerConfig
 from kb.vision.text import TextTransformer
@@ -87,16 +87,9 @@ class StageOne(nn.Module):
         """The three losses of a batch; ``image_BPE`` comes from a frozen encoder."""
         pad_BT = tokens_BT == 0
         logits_BB = self.similarities(image_BPE, tokens_BT, pad_BT)
-        texts, images = hard_negatives(logits_BB, generator), hard_negatives(logits_BB.T, generator)
-        matched = self.match_logits(
-            torch.cat((image_BPE, image_BPE, image_BPE[images])),
-            torch.cat((tokens_BT, tokens_BT[texts], tokens_BT)),
-            torch.cat((pad_BT, pad_BT[texts], pad_BT)),
-        )
-        labels = (torch.arange(len(matched), device=matched.device) < len(tokens_BT)).long()
         return BlipLosses(
             clip_loss(logits_BB),
-            F.cross_entropy(matched, labels),
+            matching_loss(self.match_logits, logits_BB, image_BPE, tokens_BT, pad_BT, generator),
             caption_loss(self.caption_logits(image_BPE, tokens_BT, pad_BT), tokens_BT),
         )
 
