@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from kb.arguments import is_integer, is_number, require_count
+from kb.arguments import is_integer, is_number, require_count, require_positive
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,14 @@ def test_counts_pass() -> None:
     require_count("layers", np.int64(3), least=3)
     require_count("layers", 1)
     require_count("latent", 0, least=0)
+
+
+@pytest.mark.parametrize("value", [0, -0.5, True, "2", None, math.nan, math.inf, 10**400])
+def test_what_is_not_above_0_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(ValueError, match="scale must be a number above 0, got "):
+        require_positive("scale", value)
+
+
+def test_numbers_above_0_pass() -> None:
+    require_positive("scale", 1e-300)
+    require_positive("scale", 3)

@@ -35,3 +35,13 @@ def require_count(name: str, value: object, *, least: int = 1) -> None:
     """
     if not (is_integer(value) and value >= least):
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
+def require_positive(name: str, value: object) -> None:
+    """Refuse what is not a finite number above 0.
+
+    Raises:
+        ValueError: it is not; the message names the argument, and what came.
+    """
+    if not (is_number(value) and value > 0):
+        raise ValueError(f"{name} must be a number above 0, got {value!r}")

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kb.alignment.sequences import require_same_shape
-from kb.arguments import is_number
+from kb.arguments import is_number, require_positive
 
 
 def implicit_reward(log_probs_B: Tensor, reference_log_probs_B: Tensor, *, beta: float) -> Tensor:
@@ -24,7 +24,7 @@ def implicit_reward(log_probs_B: Tensor, reference_log_probs_B: Tensor, *, beta:
         ValueError: shapes differ, or beta is not a number above 0.
     """
     require_same_shape(log_probs=log_probs_B, reference_log_probs=reference_log_probs_B)
-    _require_positive("beta", beta)
+    require_positive("beta", beta)
     return beta * (log_probs_B - reference_log_probs_B)
 
 
@@ -74,7 +74,7 @@ def ipo_loss(
         ValueError: as :func:`dpo_loss`.
     """
     _require_pairs(better_B, worse_B, reference_better_B, reference_worse_B)
-    _require_positive("beta", beta)
+    require_positive("beta", beta)
     margin_B = (better_B - reference_better_B.detach()) - (worse_B - reference_worse_B.detach())
     return (margin_B - 1 / (2 * beta)) ** 2
 
@@ -92,7 +92,7 @@ def simpo_loss(better_B: Tensor, worse_B: Tensor, *, beta: float = 2.0, gamma: f
         ValueError: shapes differ, beta is not above 0, or gamma is no number.
     """
     require_same_shape(better=better_B, worse=worse_B)
-    _require_positive("beta", beta)
+    require_positive("beta", beta)
     if not is_number(gamma):
         raise ValueError(f"gamma must be a number, got {gamma!r}")
     return -F.logsigmoid(beta * (better_B - worse_B) - gamma)
@@ -126,7 +126,7 @@ def kto_loss(
     if desirable_B.dtype != torch.bool:
         raise TypeError(f"desirable must be boolean, got {desirable_B.dtype}")
     require_same_shape(log_probs=log_probs_B, reference_log_probs=reference_log_probs_B, desirable=desirable_B)
-    _require_positive("beta", beta)
+    require_positive("beta", beta)
     over_B = beta * (log_probs_B - reference_log_probs_B.detach() - anchor)
     good_B = desirable_weight * (1 - torch.sigmoid(over_B))
     bad_B = undesirable_weight * (1 - torch.sigmoid(-over_B))
@@ -135,8 +135,3 @@ def kto_loss(
 
 def _require_pairs(better: Tensor, worse: Tensor, reference_better: Tensor, reference_worse: Tensor) -> None:
     require_same_shape(better=better, worse=worse, reference_better=reference_better, reference_worse=reference_worse)
-
-
-def _require_positive(name: str, value: float) -> None:
-    if not is_number(value) or value <= 0:
-        raise ValueError(f"{name} must be a number above 0, got {value!r}")

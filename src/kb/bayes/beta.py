@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-from kb.arguments import is_number, require_count
+from kb.arguments import is_number, require_count, require_positive
 from kb.intervals import Interval
 
 
@@ -198,13 +198,3 @@ def require_share(name: str, value: object) -> None:
     """
     if not (is_number(value) and 0 < value < 1):
         raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}")
-
-
-def require_positive(name: str, value: object) -> None:
-    """Refuse what is not a finite number above 0.
-
-    Raises:
-        ValueError: it is not; the message names the argument, and what came.
-    """
-    if not (is_number(value) and value > 0):
-        raise ValueError(f"{name} must be a number above 0, got {value!r}")

@@ -8,8 +8,8 @@ Sources: Lindley 1957; Bartlett 1957; Kass and Raftery 1995; Sellke, Bayarri and
 
 import math
 
-from kb.arguments import is_number, require_count
-from kb.bayes.beta import require_positive, require_share
+from kb.arguments import is_number, require_count, require_positive
+from kb.bayes.beta import require_share
 
 
 def normal_factor(z: float, total: int, width: float) -> float:

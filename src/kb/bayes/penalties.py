@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from kb.arguments import is_number
-from kb.bayes.beta import require_positive
+from kb.arguments import is_number, require_positive
 
 MOST_STEPS = 100
 

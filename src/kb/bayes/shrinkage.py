@@ -15,8 +15,7 @@ import math
 import numpy as np
 from scipy import special
 
-from kb.arguments import require_count
-from kb.bayes.beta import require_positive
+from kb.arguments import require_count, require_positive
 
 AT_BATS = 45
 # Hits in the first 45 at-bats of 1970, at-bats in the rest of the season, and the average in it.

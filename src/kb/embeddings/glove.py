@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from kb.arguments import is_number, require_count
+from kb.arguments import require_count, require_positive
 from kb.embeddings.cooccurrence import count_pairs
 from kb.embeddings.keyed_vectors import KeyedVectors
 from kb.embeddings.vocabulary import build_vocabulary, checked_sentences
@@ -44,17 +44,12 @@ def weighting(counts: np.ndarray, x_max: float = 100.0, alpha: float = 0.75) -> 
     Raises:
         ValueError: ``x_max`` or ``alpha`` is not a number above 0, or a count is negative or NaN.
     """
-    _require_positive({"x_max": x_max, "alpha": alpha})
+    require_positive("x_max", x_max)
+    require_positive("alpha", alpha)
     counts = np.asarray(counts, np.float64)
     if not (counts >= 0).all():
         raise ValueError("counts must not be negative or NaN")
     return np.minimum(1.0, counts / x_max) ** alpha
-
-
-def _require_positive(numbers: dict[str, float]) -> None:
-    for name, value in numbers.items():
-        if not is_number(value) or value <= 0:
-            raise ValueError(f"{name} must be a number above 0, got {value!r}")
 
 
 def glove_loss(parameters_2VP: np.ndarray, counts_VV: sparse.spmatrix, x_max: float, alpha: float) -> float:
@@ -137,7 +132,8 @@ class GloVe:
         for name, value in {"vector_size": vector_size, "epochs": epochs}.items():
             require_count(name, value)
         require_count("seed", seed, least=0)
-        _require_positive({"rate": rate, "x_max": x_max, "alpha": alpha})
+        for name, number in {"rate": rate, "x_max": x_max, "alpha": alpha}.items():
+            require_positive(name, number)
         texts = checked_sentences(sentences)
         vocabulary = build_vocabulary(texts, min_count)
         cells = count_pairs(texts, vocabulary, window, "harmonic").tocoo()
